@@ -1,0 +1,115 @@
+"""One request and its response: the id they share, who asked, and the line the log keeps of them.
+
+The log line holds metadata only: no body, no key, no query string.
+"""
+
+import logging
+import time
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from allod.api.errors import error_response
+from allod.core.errors import InternalFailure
+from allod.core.ids import RequestId, TenantId
+from allod.core.usage import Usage
+
+ACCESS_LOG = "allod.access"
+_CLIENT_LEFT = 499
+_STATE_KEY = "exchange"
+_access = logging.getLogger(ACCESS_LOG)
+_log = logging.getLogger(__name__)
+
+
+def _new_request_id() -> RequestId:
+    return RequestId(f"req-{uuid4().hex}")
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What is known of one request while it is served.
+
+    Attributes:
+        request: unique for the life of the gateway; every response carries it as `x-request-id`.
+        tenant: who asks; None on a public route that was asked without a valid key.
+        usage: what the answer consumed, once that is known.
+        status: the status that went out; None until then.
+        abandoned: the client left before the answer was complete.
+    """
+
+    request: RequestId = field(default_factory=_new_request_id)
+    tenant: TenantId | None = None
+    usage: Usage | None = None
+    status: int | None = None
+    abandoned: bool = False
+
+    @staticmethod
+    def of(scope: Scope) -> "Exchange":
+        """The exchange a scope belongs to."""
+        exchange: Exchange = scope["state"][_STATE_KEY]
+        return exchange
+
+
+class ExchangeBorder:
+    """Outermost middleware: gives each request its Exchange, and has the last word on faults of ours."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one HTTP request; lifespan passes, anything else (WebSocket) is not spoken here."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange()
+        scope.setdefault("state", {})[_STATE_KEY] = exchange
+        started_seconds = time.monotonic()
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", exchange.request.encode()),
+                ]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_marked)
+        except ClientDisconnect:
+            exchange.abandoned = True
+        except Exception as error:
+            if exchange.status is not None:
+                raise  # the response is half out: only hanging up can tell the client
+            _log.exception("%s failed", exchange.request)
+            await error_response(internal_failure(error, exchange))(scope, receive, send_marked)
+        finally:
+            _record(scope, exchange, time.monotonic() - started_seconds)
+
+
+def internal_failure(error: BaseException, exchange: Exchange) -> InternalFailure:
+    """What a client learns of a fault of ours: the id under which the log has the details."""
+    failure = InternalFailure(f"The server failed; its log has the details under {exchange.request}.")
+    failure.__cause__ = error
+    return failure
+
+
+def _record(scope: Scope, exchange: Exchange, seconds: float) -> None:
+    raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+    usage = exchange.usage
+    _access.info(
+        "%s %s %s %.3fs tokens=%s tenant=%s%s %s",
+        scope["method"],
+        raw_path.decode("ascii", "backslashreplace"),
+        exchange.status or _CLIENT_LEFT,
+        seconds,
+        f"{usage.prompt_tokens}+{usage.completion_tokens}" if usage else "-",
+        exchange.tenant or "-",
+        " abandoned" if exchange.abandoned else "",
+        exchange.request,
+    )

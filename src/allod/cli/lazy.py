@@ -1,0 +1,37 @@
+"""The doors to what is slow to import: the HTTP stack, downloads, the GGUF reader.
+
+`allod --help` and shell completion import every command. Half a second of FastAPI and a Hub client
+have no part in that, so they are imported when they are called for, here and nowhere else.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from allod.config import Settings
+from allod.core.card import ModelCard
+from allod.registry.catalog import Catalog
+from allod.registry.progress import ProgressCallback
+
+_Serve = Callable[[Settings, Callable[[str], None]], int]
+_Pull = Callable[[Catalog, str, str | None, ProgressCallback, bool], ModelCard]
+_Import = Callable[[Catalog, Path, str | None, ProgressCallback], ModelCard]
+
+
+def serve(settings: Settings, on_listening: Callable[[str], None]) -> int:
+    """`allod.app.serve`: run the gateway until it is told to stop; its exit code."""
+    call: _Serve = import_module("allod.app").serve
+    return call(settings, on_listening)
+
+
+def pull(catalog: Catalog, what: str, name: str | None, on_progress: ProgressCallback) -> ModelCard:
+    """`allod.registry.pull.pull`: fetch a model."""
+    call: Callable[[Catalog, str, str | None, ProgressCallback], ModelCard]
+    call = import_module("allod.registry.pull").pull
+    return call(catalog, what, name, on_progress)
+
+
+def import_path(catalog: Catalog, source: Path, name: str | None, on_progress: ProgressCallback) -> ModelCard:
+    """`allod.registry.importing.import_path`: take a checkpoint in from disk."""
+    call: _Import = import_module("allod.registry.importing").import_path
+    return call(catalog, source, name, on_progress)

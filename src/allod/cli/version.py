@@ -1,0 +1,29 @@
+"""`allod version`: what is installed here."""
+
+import platform
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed
+
+from allod.cli.options import AsJson
+from allod.cli.terminal import write, write_json
+from allod.version import __version__
+
+_PARTS = ("mlx", "mlx-lm", "fastapi", "tokenizers")
+
+
+def version(as_json: AsJson = False) -> None:
+    """Print the version of allod, of Python and of the parts that decide how a model computes."""
+    parts = {"allod": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    parts |= {name: _installed(name) for name in _PARTS}
+    if as_json:
+        write_json(parts)
+        return
+    for name, text in parts.items():
+        write(f"{name} {text}")
+
+
+def _installed(name: str) -> str:
+    try:
+        return installed(name)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,383 @@
+"""Every setting of every room, from file, environment and flags: each stronger than the one before.
+
+The rooms declare their settings as frozen dataclasses; this module finds the values, checks each one
+against its declaration, and says where a bad one came from. It is the only reader of the environment.
+"""
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+import msgspec
+import platformdirs
+from annotated_doc import Doc
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from pydantic import ByteSize, ConfigDict, TypeAdapter, ValidationError
+
+from allod.api.settings import ApiSettings
+from allod.core.errors import ConfigurationError
+from allod.device.settings import DeviceSettings
+from allod.engine.settings import EngineSettings
+from allod.local.settings import LocalSettings
+from allod.registry.settings import RegistrySettings
+from allod.runner.settings import RunnerSettings
+
+PREFIX = "ALLOD_"
+CONFIG_FILE_NAME = "config.toml"
+CLIENT_KEY_VARIABLE = "ALLOD_KEY"
+
+_Room = TypeVar("_Room")
+_SIZE = TypeAdapter(ByteSize)
+_BOUND_WORDS: tuple[tuple[type, str, str], ...] = (
+    (Ge, "ge", "at least {}"),
+    (Gt, "gt", "more than {}"),
+    (Le, "le", "at most {}"),
+    (Lt, "lt", "less than {}"),
+    (MinLen, "min_length", "length at least {}"),
+    (MaxLen, "max_length", "length at most {}"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the owner decided, complete before anything starts.
+
+    Attributes:
+        home: where models, keys and `config.toml` live.
+    """
+
+    home: Path
+    api: ApiSettings = field(default_factory=ApiSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    runner: RunnerSettings = field(default_factory=RunnerSettings)
+    device: DeviceSettings = field(default_factory=DeviceSettings)
+    local: LocalSettings = field(default_factory=LocalSettings)
+    registry: RegistrySettings = field(default_factory=RegistrySettings)
+
+    @property
+    def models_folder(self) -> Path:
+        """The root of the catalogue."""
+        return self.home / "models"
+
+    @property
+    def keys_file(self) -> Path:
+        """Where hashes of API keys are kept."""
+        return self.home / "keys.json"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """The part a worker process needs; crosses the process border as JSON on its command line."""
+
+    engine: EngineSettings
+    runner: RunnerSettings
+    device: DeviceSettings
+
+    @classmethod
+    def of(cls, settings: Settings) -> "WorkerSettings":
+        """The worker's part of the whole."""
+        return cls(settings.engine, settings.runner, settings.device)
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> "WorkerSettings":
+        """The inverse of `to_json`.
+
+        Raises:
+            ConfigurationError: the text is not what `to_json` writes.
+        """
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except msgspec.DecodeError as error:
+            raise ConfigurationError(f"worker settings do not decode: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class SettingDoc:
+    """One setting as its room declares it, in the words documentation and error messages use."""
+
+    section: str
+    name: str
+    hint: Any
+    default_value: object
+
+    @property
+    def dotted(self) -> str:
+        """The name `--set` and error messages use."""
+        return f"{self.section}.{self.name}"
+
+    @property
+    def environment(self) -> str:
+        """The environment variable that sets it."""
+        return f"{PREFIX}{self.section}_{self.name}".upper()
+
+    @property
+    def type(self) -> str:
+        """What kind of value it takes."""
+        return _type_words(self.bare)
+
+    @property
+    def default(self) -> str:
+        """The value it has when nobody says anything."""
+        return value_words(self.default_value)
+
+    @property
+    def bounds(self) -> str:
+        """The limits of the value; empty where there are none."""
+        return ", ".join(
+            words.format(getattr(item, attribute))
+            for item in self._metadata
+            for kind, attribute, words in _BOUND_WORDS
+            if isinstance(item, kind)
+        )
+
+    @property
+    def doc(self) -> str:
+        """What it does."""
+        return next((item.documentation for item in self._metadata if isinstance(item, Doc)), "")
+
+    @property
+    def bare(self) -> object:
+        """The type without its annotations."""
+        return get_args(self.hint)[0] if get_origin(self.hint) is Annotated else self.hint
+
+    @property
+    def _metadata(self) -> tuple[object, ...]:
+        return get_args(self.hint)[1:] if get_origin(self.hint) is Annotated else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Settings, and where each dotted name got its value; names that are absent have their default."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A value somebody wrote down, not yet checked."""
+
+    value: object
+    origin: str
+
+
+# ---------------------------------------------------------------- the doors
+
+
+def load(flags: Mapping[str, str], environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from file, environment and flags.
+
+    Args:
+        flags: dotted names (`api.port`), and `home` and `config` for the two paths.
+        environment: variables to read instead of the process's own.
+
+    Raises:
+        ConfigurationError: a name is unknown or a value is bad; says which, whence, and what is allowed.
+    """
+    return resolve(flags, environment).settings
+
+
+def resolve(flags: Mapping[str, str], environment: Mapping[str, str] | None = None) -> Resolved:
+    """As `load`, with the origin of every value that is not a default."""
+    variables = os.environ if environment is None else environment
+    home = Path(flags.get("home") or variables.get(PREFIX + "HOME") or default_home()).expanduser()
+    given = {
+        **_from_file(home, flags.get("config")),
+        **_from_environment(variables),
+        **_from_flags(flags),
+    }
+    settings = Settings(
+        home=home,
+        api=_room(ApiSettings, "api", given),
+        engine=_room(EngineSettings, "engine", given),
+        runner=_room(RunnerSettings, "runner", given),
+        device=_room(DeviceSettings, "device", given),
+        local=_room(LocalSettings, "local", given),
+        registry=_room(RegistrySettings, "registry", given),
+    )
+    return Resolved(settings, {name: value.origin for name, value in given.items()})
+
+
+def default_home() -> Path:
+    """Where this platform keeps a user's data."""
+    return Path(platformdirs.user_data_dir("allod", appauthor=False))
+
+
+def client_key(environment: Mapping[str, str] | None = None) -> str | None:
+    """The API key `allod chat` sends when `--key` is absent: a secret has no place on a command line."""
+    variables = os.environ if environment is None else environment
+    return variables.get(CLIENT_KEY_VARIABLE) or None
+
+
+def describe() -> tuple[SettingDoc, ...]:
+    """Every setting of every room, in declaration order."""
+    return tuple(_declarations().values())
+
+
+def values(settings: Settings) -> dict[str, object]:
+    """Dotted name to value, in declaration order."""
+    return {
+        declared.dotted: getattr(getattr(settings, declared.section), declared.name)
+        for declared in _declarations().values()
+    }
+
+
+# ---------------------------------------------------------------- what is declared
+
+
+def _sections() -> dict[str, type]:
+    hints: dict[str, type] = get_type_hints(Settings)
+    return {name: hint for name, hint in hints.items() if name != "home"}
+
+
+def _declarations() -> dict[str, SettingDoc]:
+    """Dotted name to declaration."""
+    rooms = _sections().items()
+    return {item.dotted: item for section, room in rooms for item in _fields(section, room)}
+
+
+def _fields(section: str, room: type) -> Iterator[SettingDoc]:
+    hints = get_type_hints(room, include_extras=True)
+    for declared in dataclasses.fields(room):
+        factory = declared.default_factory
+        default = declared.default if factory is dataclasses.MISSING else factory()
+        yield SettingDoc(section, declared.name, hints[declared.name], default)
+
+
+def _type_words(hint: object) -> str:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _type_words(arguments[0])
+    if origin is Literal:
+        return " or ".join(str(choice) for choice in arguments)
+    if origin is tuple:
+        return f"list of {_type_words(arguments[0])}"
+    if origin in (UnionType, Union):
+        return " or ".join(_type_words(part) for part in arguments)
+    if hint is type(None):
+        return "none"
+    return getattr(hint, "__name__", str(hint)).lower()
+
+
+def value_words(value: object) -> str:
+    """A value as a person writes it in the environment or after `--set`."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(str(item) for item in cast("tuple[object, ...]", value))
+    return str(value)
+
+
+# ---------------------------------------------------------------- what is given
+
+
+def _from_file(home: Path, chosen: str | None) -> dict[str, _Given]:
+    """The values of the configuration file; a file nobody named need not exist."""
+    path = Path(chosen).expanduser() if chosen else home / CONFIG_FILE_NAME
+    if not chosen and not path.exists():
+        return {}
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:  # TOML syntax, or bytes that are not UTF-8
+        raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
+    given: dict[str, _Given] = {}
+    for section, table in tables.items():
+        if section not in _sections():
+            raise _unknown(section, tuple(_sections()), f"section of {path}")
+        if not isinstance(table, dict):
+            raise ConfigurationError(f"`{section}` in {path} must be a section: write [{section}]")
+        for name, value in cast("dict[str, object]", table).items():
+            given[_known(f"{section}.{name}", f"setting in {path}")] = _Given(value, str(path))
+    return given
+
+
+def _from_environment(variables: Mapping[str, str]) -> dict[str, _Given]:
+    names = {declared.environment: declared.dotted for declared in _declarations().values()}
+    given: dict[str, _Given] = {}
+    for variable, value in variables.items():
+        if not variable.startswith(PREFIX) or variable in (PREFIX + "HOME", CLIENT_KEY_VARIABLE):
+            continue
+        if variable not in names:
+            raise _unknown(variable, tuple(names), "environment variable")
+        given[names[variable]] = _Given(value, f"environment variable {variable}")
+    return given
+
+
+def _from_flags(flags: Mapping[str, str]) -> dict[str, _Given]:
+    return {
+        _known(name, "setting on the command line"): _Given(value, "command line")
+        for name, value in flags.items()
+        if name not in ("home", "config")
+    }
+
+
+def _known(dotted: str, what: str) -> str:
+    if dotted not in _declarations():
+        raise _unknown(dotted, tuple(_declarations()), what)
+    return dotted
+
+
+def _unknown(name: str, names: tuple[str, ...], what: str) -> ConfigurationError:
+    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else "`allod config show` lists every setting"
+    return ConfigurationError(f"unknown {what}: {name}; {hint}")
+
+
+# ---------------------------------------------------------------- checking
+
+
+def _room(room: type[_Room], section: str, given: Mapping[str, _Given]) -> _Room:
+    chosen = {
+        declared.name: _checked(declared, given[declared.dotted])
+        for declared in _declarations().values()
+        if declared.section == section and declared.dotted in given
+    }
+    try:
+        return room(**chosen)
+    except ValueError as error:  # a rule over several fields, kept in the room's __post_init__
+        raise ConfigurationError(f"section {section}: {error}") from error
+
+
+def _checked(declared: SettingDoc, given: _Given) -> object:
+    try:
+        prepared = _prepare(declared, given.value)
+        adapter = TypeAdapter[object](declared.hint, config=ConfigDict(allow_inf_nan=False))
+        return adapter.validate_python(prepared)
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"]
+    except ValueError as error:
+        problem = str(error)
+    allowed = ", ".join(part for part in (declared.type, declared.bounds) if part)
+    raise ConfigurationError(
+        f"{declared.dotted} = {given.value!r} (from {given.origin}): {problem}. Allowed: {allowed}."
+    )
+
+
+def _prepare(declared: SettingDoc, value: object) -> object:
+    """Text as the environment and flags give it, brought near the declared type."""
+    parts = get_args(declared.bare)
+    if isinstance(value, bool) and declared.bare is not bool and bool not in parts:
+        raise ValueError("a truth value is not allowed here")
+    if not isinstance(value, str):
+        return value
+    if type(None) in parts and value.strip().lower() in ("", "none"):
+        return None
+    if get_origin(declared.bare) is tuple:
+        return tuple(item.strip() for item in value.split(",") if item.strip())
+    if declared.name.endswith("_bytes"):
+        return int(_SIZE.validate_python(value))
+    return value

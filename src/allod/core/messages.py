@@ -1,0 +1,193 @@
+"""What crosses between gateway and worker: Commands in, Reports out.
+
+Frozen structs, framed as a 4-byte big-endian length and a msgpack body. Token ids cross; text does
+not. A step is one frame, however many rows it has.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+import msgspec
+
+from allod.core.ids import RequestId, SequenceId, TenantId, TokenId
+from allod.core.sampling import Sampling
+from allod.core.step import MemoryReading, ModelFacts, Scores
+
+MAX_FRAME_BYTES = 256 * 2**20
+_HEADER = struct.Struct(">I")
+
+
+class Command(msgspec.Struct, frozen=True, tag_field="t"):
+    """Gateway to worker."""
+
+
+class Submit(Command, frozen=True, tag="submit"):
+    """Generate for this prompt: one sequence per sampling.
+
+    `max_tokens` None means: as many as the worker's default allows.
+    """
+
+    request: RequestId
+    sequences: tuple[SequenceId, ...]
+    samplings: tuple[Sampling, ...]
+    tokens: tuple[TokenId, ...]
+    max_tokens: int | None
+    stop_tokens: tuple[TokenId, ...]
+    tenant: TenantId
+
+
+class Cancel(Command, frozen=True, tag="cancel"):
+    """Forget these sequences, wherever they are. Unknown ids are ignored."""
+
+    sequences: tuple[SequenceId, ...]
+
+
+class Inspect(Command, frozen=True, tag="inspect"):
+    """Answer with a Status report."""
+
+
+class Drain(Command, frozen=True, tag="drain"):
+    """Finish what was submitted, then exit 0."""
+
+
+class Report(msgspec.Struct, frozen=True, tag_field="t"):
+    """Worker to gateway."""
+
+
+class Loading(Report, frozen=True, tag="loading"):
+    """The worker is busy with a stage of loading; fraction is None where it cannot be told."""
+
+    stage: str
+    fraction: float | None = None
+
+
+class Ready(Report, frozen=True, tag="ready"):
+    """The model is loaded and checked. Commands sent before are answered from now on."""
+
+    facts: ModelFacts
+
+
+class LoadFailed(Report, frozen=True, tag="load_failed"):
+    """The model cannot be loaded; the worker exits after this."""
+
+    message: str
+
+
+class Admitted(Report, frozen=True, tag="admitted"):
+    """A submission was taken into the queue.
+
+    `max_tokens` is the limit that will be obeyed; `queued_ahead` counts requests before this one.
+    """
+
+    request: RequestId
+    max_tokens: int
+    queued_ahead: int
+
+
+class Refused(Report, frozen=True, tag="refused"):
+    """A submission was not taken.
+
+    Attributes:
+        reason: `context` and `memory` are final, `queue_full` and `draining` are not.
+        message: a sentence with the numbers.
+        retry_after_seconds: for `queue_full`, from the measured drain rate.
+    """
+
+    request: RequestId
+    reason: str
+    message: str
+    retry_after_seconds: int | None = None
+
+
+class Emission(msgspec.Struct, frozen=True, array_like=True):
+    """Tokens one sequence produced in a step; `finish` is `stop` or `length` at the end, else None.
+
+    `scores` has one entry per token when log probabilities were asked for, else it is empty.
+    """
+
+    sequence: SequenceId
+    tokens: tuple[TokenId, ...]
+    finish: str | None = None
+    scores: tuple[Scores, ...] = ()
+
+
+class PrefillProgress(msgspec.Struct, frozen=True, array_like=True):
+    """How far the prompt of a request is."""
+
+    request: RequestId
+    done_tokens: int
+    total_tokens: int
+
+
+class Stepped(Report, frozen=True, tag="stepped"):
+    """One engine step: everything that came out of it."""
+
+    emissions: tuple[Emission, ...]
+    progress: tuple[PrefillProgress, ...] = ()
+
+
+class Status(Report, frozen=True, tag="status"):
+    """The worker's own account of itself."""
+
+    rows: int
+    prefilling: int
+    queued: int
+    queued_tokens: int
+    reserved_bytes: int
+    memory: MemoryReading
+    steps: int
+
+
+AnyCommand = Submit | Cancel | Inspect | Drain
+AnyReport = Loading | Ready | LoadFailed | Admitted | Refused | Stepped | Status
+
+Kind = TypeVar("Kind")
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(message: Command | Report) -> bytes:
+    """One frame: length and body."""
+    body = _encoder.encode(message)
+    return _HEADER.pack(len(body)) + body
+
+
+class FrameDecoder(Generic[Kind]):
+    """Bytes in any cut -> whole messages of one union (`AnyCommand` or `AnyReport`)."""
+
+    def __init__(self, decoder: msgspec.msgpack.Decoder[Kind]) -> None:
+        self._decoder = decoder
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Kind]:
+        """Yield every message completed by these bytes.
+
+        Raises:
+            ValueError: a frame is larger than MAX_FRAME_BYTES or does not decode.
+        """
+        self._buffer += data
+        while len(self._buffer) >= _HEADER.size:
+            (length,) = _HEADER.unpack_from(self._buffer)
+            if length > MAX_FRAME_BYTES:
+                raise ValueError(f"frame of {length} bytes exceeds {MAX_FRAME_BYTES}")
+            end = _HEADER.size + length
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[_HEADER.size : end])
+            del self._buffer[:end]
+            yield self._decoder.decode(body)
+
+    def flush(self) -> int:
+        """Bytes of an unfinished frame that are left."""
+        return len(self._buffer)
+
+
+def command_decoder() -> FrameDecoder[AnyCommand]:
+    """A decoder for the worker's side."""
+    return FrameDecoder(msgspec.msgpack.Decoder(AnyCommand))
+
+
+def report_decoder() -> FrameDecoder[AnyReport]:
+    """A decoder for the gateway's side."""
+    return FrameDecoder(msgspec.msgpack.Decoder(AnyReport))

@@ -1,0 +1,136 @@
+"""All the scheduler can ask of a runner, and all a runner can answer.
+
+One step: release states, let prefilled rows join the decode batch, decode one token for every row of
+the batch, run one chunk of one prompt. The order is that of the fields of `StepPlan`.
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from allod.core.ids import SequenceId, TokenId
+from allod.core.sampling import Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Turn the prefilled state of `state` into one decode row per sequence (`n` > 1 forks it).
+
+    Attributes:
+        state: the sequence whose prompt was prefilled; its state is consumed. A prompt of one token
+            has no state yet: the runner starts from an empty one.
+        sequences: the rows that enter the batch, with their sampling.
+        last_token: the prompt's last token, which the first decode step reads.
+        prompt: the whole prompt, for penalties that look at it; empty when no row needs it.
+    """
+
+    state: SequenceId
+    sequences: tuple[tuple[SequenceId, Sampling], ...]
+    last_token: TokenId
+    prompt: tuple[TokenId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """Run these prompt tokens into the state of `state`, which is created when it does not exist."""
+
+    state: SequenceId
+    tokens: tuple[TokenId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """One step. `decode` names every row of the batch after `release` and `join`."""
+
+    release: tuple[SequenceId, ...] = ()
+    join: tuple[Join, ...] = ()
+    decode: tuple[SequenceId, ...] = ()
+    prefill: Prefill | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """True when there is nothing to launch."""
+        return not (self.release or self.join or self.decode or self.prefill)
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """Log probabilities of one generated token: the chosen one's, and (id, logprob) alternatives."""
+
+    chosen: float
+    alternatives: tuple[tuple[TokenId, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """The token one row produced in a step."""
+
+    sequence: SequenceId
+    token: TokenId
+    scores: Scores | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step produced.
+
+    Attributes:
+        sampled: one entry per row of the plan's `decode`, in that order.
+        seconds: how long the device was busy with this step, waiting for earlier steps excluded.
+    """
+
+    sampled: tuple[Sampled, ...]
+    seconds: float
+
+
+class LayerState(msgspec.Struct, frozen=True):
+    """KV bytes of one kind of layer, summed over the layers of that kind.
+
+    A sequence of T tokens holds `fixed_bytes + bytes_per_token * min(T, window_tokens or T)`.
+    """
+
+    kind: str
+    layers: int
+    bytes_per_token: int
+    fixed_bytes: int
+    window_tokens: int | None
+
+
+class ModelFacts(msgspec.Struct, frozen=True):
+    """What a loaded model needs and can do, measured on it.
+
+    Attributes:
+        weights_bytes: MLX's active bytes after loading.
+        budget_bytes: most bytes this worker may hold.
+        layers: KV state by layer kind.
+        capacity_step_tokens: KV buffers grow in multiples of this.
+        transient_bytes_per_token: activations of one prefilled token, live for one layer.
+        transient_bytes_per_token_and_context: attention scores of one prefilled token per token of
+            context, where the device does not fuse them; 0 where it does.
+        context_tokens: the checkpoint's limit.
+        vocabulary: number of scored token ids.
+        batchable: rows may share a step.
+        alone_because: why rows are served one at a time; empty when batchable.
+        compute: the form the weights compute in, in words.
+        device: the device, in words.
+    """
+
+    weights_bytes: int
+    budget_bytes: int
+    layers: tuple[LayerState, ...]
+    capacity_step_tokens: int
+    transient_bytes_per_token: int
+    transient_bytes_per_token_and_context: int
+    context_tokens: int
+    vocabulary: int
+    batchable: bool
+    alone_because: str
+    compute: str
+    device: str
+
+
+class MemoryReading(msgspec.Struct, frozen=True):
+    """MLX's own counters, in bytes."""
+
+    active_bytes: int
+    cached_bytes: int
+    peak_bytes: int

@@ -1,0 +1,21 @@
+"""An NVIDIA GPU through MLX's CUDA backend."""
+
+import mlx.core as mx
+
+from allod.device.base import ComputeForm
+
+
+class CudaPlatform:
+    """One NVIDIA GPU. Stored weights are computed on as they are unless the owner says `dense`."""
+
+    preferred_form = ComputeForm(dense=False, dtype=None)
+    fuses_attention = True
+
+    @property
+    def description(self) -> str:
+        """The GPU's name."""
+        return f"CUDA ({mx.device_info().get('device_name', 'GPU')})"
+
+    def memory_bytes(self) -> int:
+        """The GPU's memory."""
+        return int(mx.device_info()["total_memory"])

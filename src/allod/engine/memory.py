@@ -1,0 +1,83 @@
+"""How many bytes a batch needs, predicted from what was measured on the model.
+
+An out-of-memory cannot be caught on Metal, so bytes are counted before a step is planned. The count
+is for the longest every row can become: what was admitted once never has to be evicted.
+"""
+
+from dataclasses import dataclass
+
+from allod.core.step import LayerState, ModelFacts
+
+LEAST_CHUNK_TOKENS = 256
+"""Memory may squeeze prefill chunks to this; below it, waiting for other rows to end is faster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A batch as far as memory is concerned.
+
+    Attributes:
+        rows: rows that decode or will.
+        longest_tokens: the longest that any of them can become; the others are padded to it.
+        prompt_tokens: length of the prompt that is prefilled beside them.
+    """
+
+    rows: int
+    longest_tokens: int
+    prompt_tokens: int
+
+
+class MemoryModel:
+    """Predicts bytes for one model.
+
+    Args:
+        facts: what was measured on the model.
+        max_chunk_tokens: the largest prefill chunk that is ever planned.
+    """
+
+    def __init__(self, facts: ModelFacts, max_chunk_tokens: int) -> None:
+        self._facts = facts
+        self._max_chunk_tokens = max_chunk_tokens
+
+    def row_bytes(self, tokens: int) -> int:
+        """State of one row of this many tokens; buffers grow in steps."""
+        step = self._facts.capacity_step_tokens
+        capacity = -(-tokens // step) * step
+        return sum(_layer_bytes(layer, capacity) for layer in self._facts.layers)
+
+    def batch_bytes(self, rows: int, longest_tokens: int) -> int:
+        """State of a batch, every row padded to the longest."""
+        return rows * self.row_bytes(longest_tokens)
+
+    def needed_bytes(self, load: Load) -> int:
+        """Weights, state and activations, with prefill chunks as small as they may become."""
+        least = min(LEAST_CHUNK_TOKENS, self._max_chunk_tokens, load.prompt_tokens - 1)
+        transient = max(
+            least * self._chunk_token_bytes(load.prompt_tokens),
+            load.rows * self._chunk_token_bytes(load.longest_tokens),
+        )
+        return self._held_bytes(load) + transient
+
+    def fits(self, load: Load) -> bool:
+        """Whether the worker may take this on."""
+        return self.needed_bytes(load) <= self._facts.budget_bytes
+
+    def chunk_tokens(self, load: Load) -> int:
+        """The largest prefill chunk for which the load stays within the budget; call it if it `fits`."""
+        each = self._chunk_token_bytes(load.prompt_tokens)
+        if each == 0:
+            return self._max_chunk_tokens
+        return min(self._max_chunk_tokens, (self._facts.budget_bytes - self._held_bytes(load)) // each)
+
+    def _held_bytes(self, load: Load) -> int:
+        return self._facts.weights_bytes + self.batch_bytes(load.rows, load.longest_tokens)
+
+    def _chunk_token_bytes(self, context_tokens: int) -> int:
+        facts = self._facts
+        return facts.transient_bytes_per_token + facts.transient_bytes_per_token_and_context * context_tokens
+
+
+def _layer_bytes(layer: LayerState, capacity_tokens: int) -> int:
+    window = layer.window_tokens
+    kept = capacity_tokens if window is None else min(capacity_tokens, window)
+    return layer.fixed_bytes + layer.bytes_per_token * kept

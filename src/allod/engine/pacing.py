@@ -1,0 +1,87 @@
+"""How large the next prefill chunk may be, so that streams keep flowing beside it.
+
+A step that decodes and prefills takes about `decode + chunk * cost`. Both are learned from the steps
+that come back. Attribution between the two need not be exact: a decode cost that is believed too low
+shows up in the cost per token, and the chunk settles where the sum meets the target all the same.
+"""
+
+FIRST_CHUNK_TOKENS = 32
+"""Before anything is measured; larger chunks are reached by doubling what has been seen to work."""
+
+CHUNK_MULTIPLE_TOKENS = 16
+"""Chunks are multiples of this, and never smaller: a prompt must get on, even if the bound breaks."""
+
+STALL_SHARE = 0.8
+"""Share of the allowed stall that is aimed at; the rest absorbs cost that rises with the context."""
+
+ALONE_SECONDS = 1.0
+"""Longest chunk when nobody decodes: a cancel or a newcomer waits for the end of the chunk."""
+
+_DECODE_WEIGHT = 0.25
+_PREFILL_WEIGHT = 0.5
+
+
+class PrefillPacer:
+    """Learns what steps cost and sizes chunks.
+
+    Args:
+        max_chunk_tokens: never plan more.
+        max_stall_seconds: longest a decoding row should wait for a chunk.
+    """
+
+    def __init__(self, max_chunk_tokens: int, max_stall_seconds: float) -> None:
+        self._max_chunk_tokens = max_chunk_tokens
+        self._target_seconds = STALL_SHARE * max_stall_seconds
+        self._decode_seconds: float | None = None
+        self._token_seconds: float | None = None
+        self._tried_tokens = FIRST_CHUNK_TOKENS
+        self._asked_tokens = FIRST_CHUNK_TOKENS
+
+    def chunk_tokens(self, *, decodes: bool, cap_tokens: int) -> int:
+        """The most tokens of the next chunk: a multiple of 16, at least 16.
+
+        Args:
+            decodes: whether rows decode in the same step.
+            cap_tokens: most that memory allows.
+        """
+        limit = min(self._max_chunk_tokens, self._tried_tokens, cap_tokens)
+        if self._token_seconds:
+            room_seconds = self._allowed_seconds(decodes=decodes) - self._expected_decode(decodes=decodes)
+            limit = int(min(limit, max(0.0, room_seconds) / self._token_seconds))
+        limit = max(CHUNK_MULTIPLE_TOKENS, limit // CHUNK_MULTIPLE_TOKENS * CHUNK_MULTIPLE_TOKENS)
+        self._asked_tokens = limit
+        return limit
+
+    def predicted_seconds(self, chunk_tokens: int, *, decodes: bool) -> float:
+        """What a step with this chunk is believed to take."""
+        return self._expected_decode(decodes=decodes) + chunk_tokens * (self._token_seconds or 0.0)
+
+    def observe(self, *, decodes: bool, chunk_tokens: int, seconds: float) -> None:
+        """Learn from a step that came back; `chunk_tokens` 0 means it had no chunk."""
+        if chunk_tokens:
+            self._observe_chunk(chunk_tokens, seconds, decodes=decodes)
+        elif decodes:
+            before = seconds if self._decode_seconds is None else self._decode_seconds
+            self._decode_seconds = before + (seconds - before) * _DECODE_WEIGHT
+
+    def _observe_chunk(self, chunk_tokens: int, seconds: float, *, decodes: bool) -> None:
+        """Slower than believed counts at once, faster by half.
+
+        The tail of a prompt is left out: a step has costs that do not depend on the chunk, and a chunk
+        of three tokens would make them look like the price of each token.
+        """
+        is_tail = 2 * chunk_tokens < self._asked_tokens
+        if is_tail and seconds <= self._allowed_seconds(decodes=decodes):
+            return
+        self._tried_tokens = max(self._tried_tokens, 2 * chunk_tokens)
+        latest = max(0.0, seconds - self._expected_decode(decodes=decodes)) / chunk_tokens
+        if self._token_seconds is None or latest > self._token_seconds:
+            self._token_seconds = latest
+        else:
+            self._token_seconds += (latest - self._token_seconds) * _PREFILL_WEIGHT
+
+    def _expected_decode(self, *, decodes: bool) -> float:
+        return (self._decode_seconds or 0.0) if decodes else 0.0
+
+    def _allowed_seconds(self, *, decodes: bool) -> float:
+        return self._target_seconds if decodes else ALONE_SECONDS

@@ -1,0 +1,173 @@
+"""One request inside the engine: a job, its choices, and the phases a choice goes through.
+
+A job is what is prefilled and joined together. Usually that is a whole request; where rows cannot
+share a step, every choice of a request is a job of its own.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Literal
+
+from allod.core.ids import RequestId, SequenceId, TenantId, TokenId
+from allod.core.sampling import Sampling
+from allod.core.step import Join, Prefill
+
+Finish = Literal["stop", "length"]
+
+
+class Phase(Enum):
+    """Where a choice is. `READY` means: its prompt is planned, the next plan joins it."""
+
+    QUEUED = auto()
+    PREFILLING = auto()
+    READY = auto()
+    DECODING = auto()
+    FINISHED = auto()
+
+
+MOVES: dict[Phase, frozenset[Phase]] = {
+    Phase.QUEUED: frozenset({Phase.PREFILLING, Phase.READY, Phase.FINISHED}),
+    Phase.PREFILLING: frozenset({Phase.READY, Phase.FINISHED}),
+    Phase.READY: frozenset({Phase.DECODING, Phase.FINISHED}),
+    Phase.DECODING: frozenset({Phase.FINISHED}),
+    Phase.FINISHED: frozenset(),
+}
+
+
+@dataclass(slots=True, eq=False)
+class Choice:
+    """One answer in the making, and one row of the batch while it decodes.
+
+    Attributes:
+        sequence: its id.
+        job: what it was submitted with.
+        sampling: how its tokens are chosen.
+        phase: where it is; only `move` changes it.
+        planned: decode steps planned; runs ahead of `generated` by the step in flight.
+        generated: tokens that came back.
+    """
+
+    sequence: SequenceId
+    job: "Job"
+    sampling: Sampling
+    phase: Phase = Phase.QUEUED
+    planned: int = 0
+    generated: int = 0
+
+    def move(self, to: Phase) -> None:
+        """Change the phase.
+
+        Raises:
+            RuntimeError: the table has no such move.
+        """
+        if to not in MOVES[self.phase]:
+            raise RuntimeError(f"sequence {self.sequence} cannot move from {self.phase.name} to {to.name}")
+        self.phase = to
+
+    @property
+    def is_living(self) -> bool:
+        """True until it finished or was cancelled."""
+        return self.phase is not Phase.FINISHED
+
+    @property
+    def is_spent(self) -> bool:
+        """True when its row has no further step to run, although a token may still be in flight."""
+        return self.phase is Phase.FINISHED or self.planned >= self.job.max_tokens
+
+    def accept(self, token: TokenId) -> Finish | None:
+        """Count one token; says why the choice ends with it, if it does."""
+        self.generated += 1
+        if token in self.job.stop_tokens:
+            return "stop"
+        return "length" if self.generated >= self.job.max_tokens else None
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One prompt and the choices that continue it.
+
+    Attributes:
+        request: the client request it belongs to.
+        tenant: who pays for it.
+        tokens: the prompt.
+        max_tokens: most tokens of each choice.
+        stop_tokens: ids that end a choice.
+        ticket: place in the order of submission.
+        chunk_cap_tokens: largest prefill chunk that the memory left at admission allows.
+        planned_tokens: prompt tokens handed to the runner.
+        read_tokens: prompt tokens the runner is known to have read.
+        choices: filled by `add`.
+    """
+
+    request: RequestId
+    tenant: TenantId
+    tokens: tuple[TokenId, ...]
+    max_tokens: int
+    stop_tokens: frozenset[TokenId]
+    ticket: int
+    chunk_cap_tokens: int = 0
+    planned_tokens: int = 0
+    read_tokens: int = 0
+    choices: list[Choice] = field(default_factory=list[Choice])
+
+    def add(self, sequence: SequenceId, sampling: Sampling) -> Choice:
+        """Add one choice."""
+        choice = Choice(sequence, self, sampling)
+        self.choices.append(choice)
+        return choice
+
+    @property
+    def state(self) -> SequenceId:
+        """The id under which the prompt is prefilled, even after that choice was cancelled."""
+        return self.choices[0].sequence
+
+    @property
+    def living(self) -> list[Choice]:
+        """Choices that are neither finished nor cancelled."""
+        return [choice for choice in self.choices if choice.is_living]
+
+    @property
+    def full_tokens(self) -> int:
+        """Longest a row of this job can become."""
+        return len(self.tokens) + self.max_tokens
+
+    @property
+    def cost_tokens(self) -> int:
+        """Most tokens it can use: the prompt, and the full length of every choice."""
+        return len(self.tokens) + len(self.choices) * self.max_tokens
+
+    @property
+    def used_tokens(self) -> int:
+        """Tokens it did use so far."""
+        return self.planned_tokens + sum(choice.generated for choice in self.choices)
+
+    @property
+    def is_planned(self) -> bool:
+        """True when all of the prompt that is prefilled is planned; the last token is decode's."""
+        return self.planned_tokens >= len(self.tokens) - 1
+
+    def move(self, to: Phase) -> None:
+        """Move every living choice."""
+        for choice in self.living:
+            choice.move(to)
+
+    def next_chunk(self, most_tokens: int) -> Prefill:
+        """Plan the next part of the prompt; READY when it was the last."""
+        start = self.planned_tokens
+        end = min(start + most_tokens, len(self.tokens) - 1)
+        self.planned_tokens = end
+        if self.is_planned:
+            self.move(Phase.READY)
+        return Prefill(self.state, self.tokens[start:end])
+
+    def join(self) -> Join:
+        """Plan the rows of all living choices."""
+        living = self.living
+        self.planned_tokens = len(self.tokens)
+        self.move(Phase.DECODING)
+        return Join(
+            state=self.state,
+            sequences=tuple((choice.sequence, choice.sampling) for choice in living),
+            last_token=self.tokens[-1],
+            prompt=self.tokens if any(choice.sampling.needs_history for choice in living) else (),
+        )

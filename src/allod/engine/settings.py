@@ -1,0 +1,27 @@
+"""What the owner can set about scheduling."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_doc import Doc
+from annotated_types import Ge, Le
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Scheduling limits of one worker."""
+
+    max_batch_rows: Annotated[int, Ge(1), Le(512), Doc("Most sequences decoded in one step.")] = 32
+    max_decode_stall_ms: Annotated[
+        int, Ge(10), Le(60_000), Doc("Longest a decoding stream waits for another prompt's chunk.")
+    ] = 250
+    max_prefill_chunk_tokens: Annotated[
+        int, Ge(16), Le(16_384), Doc("Most prompt tokens processed at a time when nobody is decoding.")
+    ] = 2048
+    max_queued_requests: Annotated[int, Ge(1), Doc("Requests that may wait; more get a 503.")] = 256
+    max_queued_tokens: Annotated[
+        int, Ge(1), Doc("Prompt tokens that may wait in the queue together; more get a 503.")
+    ] = 4_000_000
+    default_max_tokens: Annotated[
+        int, Ge(1), Doc("Length limit of an answer when the request names none (and the context allows it).")
+    ] = 4096

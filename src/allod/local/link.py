@@ -1,0 +1,242 @@
+"""One worker process's conversation: commands out, reports in, each report to the request it is about."""
+
+import asyncio
+import itertools
+import logging
+from collections import deque
+from dataclasses import dataclass
+from typing import assert_never, cast
+
+from allod.core.errors import ModelUnavailable
+from allod.core.ids import RequestId, SequenceId
+from allod.core.messages import (
+    Admitted,
+    AnyReport,
+    Cancel,
+    Command,
+    Emission,
+    Inspect,
+    Loading,
+    LoadFailed,
+    PrefillProgress,
+    Ready,
+    Refused,
+    Status,
+    Stepped,
+    Submit,
+    encode,
+    report_decoder,
+)
+
+Letter = Admitted | Refused | PrefillProgress | Emission
+"""What a worker can say about one request."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """The worker is gone, and why; the last thing a mailbox receives."""
+
+    message: str
+
+
+class Mailbox:
+    """What the worker says about one request, in order.
+
+    It has no bound on purpose: a client that reads slowly must not hold up the worker's other
+    requests, and `max_tokens` limits what can pile up.
+    """
+
+    def __init__(self, link: "Link", submit: Submit) -> None:
+        self.request = submit.request
+        self.sequences = submit.sequences
+        self._link = link
+        self._letters: asyncio.Queue[Letter | _Lost] = asyncio.Queue()
+
+    def __enter__(self) -> "Mailbox":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._link.dismiss(self)
+
+    async def next(self) -> Letter:
+        """The next report about this request.
+
+        Raises:
+            ModelUnavailable: the worker stopped before the request was complete.
+        """
+        letter = await self._letters.get()
+        if isinstance(letter, _Lost):
+            raise ModelUnavailable(letter.message)
+        return letter
+
+    def cancel(self, sequence: SequenceId) -> None:
+        """Tell the worker to forget one sequence; nothing more arrives from it that counts."""
+        self._link.cancel((sequence,))
+
+    def put(self, letter: Letter | _Lost) -> None:
+        """Deliver; called by the link only."""
+        self._letters.put_nowait(letter)
+
+
+class Link(asyncio.Protocol):
+    """The gateway's end of a worker's socket pair. It never waits, so it never holds up a worker.
+
+    Attributes:
+        loaded: becomes the worker's Ready or LoadFailed.
+        closed: becomes done when the connection has ended, from either side.
+        loading: the newest stage of loading.
+        status: the worker's newest account of itself.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.loaded: asyncio.Future[Ready | LoadFailed] = self._loop.create_future()
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+        self.loading: Loading | None = None
+        self.status: Status | None = None
+        self._transport: asyncio.Transport | None = None
+        self._decoder = report_decoder()
+        self._numbers = itertools.count(1)
+        self._by_request: dict[RequestId, Mailbox] = {}
+        self._by_sequence: dict[SequenceId, Mailbox] = {}
+        self._inspections: deque[asyncio.Future[Status]] = deque()
+        self._loss: _Lost | None = None
+        self._owing_since = 0.0
+        self._heard_at = 0.0
+
+    # -------------------------------------------------------------- what the gateway says
+
+    def allocate(self, count: int) -> tuple[SequenceId, ...]:
+        """Fresh sequence ids, unique for the life of this worker."""
+        return tuple(SequenceId(number) for number in itertools.islice(self._numbers, count))
+
+    def open(self, submit: Submit) -> Mailbox:
+        """Send a submission and return the mailbox of its answers; leaving the mailbox cancels it."""
+        mailbox = Mailbox(self, submit)
+        if self._loss is not None:
+            mailbox.put(self._loss)
+            return mailbox
+        if not self._by_sequence:
+            self._owing_since = self._loop.time()
+        self._by_request[submit.request] = mailbox
+        self._by_sequence.update(dict.fromkeys(submit.sequences, mailbox))
+        self.send(submit)
+        return mailbox
+
+    def dismiss(self, mailbox: Mailbox) -> None:
+        """Forget a mailbox; whatever it still waits for is cancelled."""
+        self._by_request.pop(mailbox.request, None)
+        self.cancel(mailbox.sequences)
+
+    def cancel(self, sequences: tuple[SequenceId, ...]) -> None:
+        """Make the worker forget those of the sequences that are not finished."""
+        unfinished = tuple(number for number in sequences if self._by_sequence.pop(number, None))
+        if unfinished:
+            self.send(Cancel(unfinished))
+
+    def inspect(self) -> asyncio.Future[Status]:
+        """Ask the worker for its status; the answer comes when it has time, or never."""
+        answer: asyncio.Future[Status] = self._loop.create_future()
+        self._inspections.append(answer)
+        self.send(Inspect())
+        return answer
+
+    def send(self, command: Command) -> None:
+        """Queue a command; commands to a worker that is gone are dropped."""
+        if self._transport is not None and not self.closed.done():
+            self._transport.write(encode(command))
+
+    def close(self) -> None:
+        """End the connection now; the worker takes that as a request to exit."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -------------------------------------------------------------- what the supervisor needs
+
+    def lose(self, message: str) -> None:
+        """Tell everyone who still waits, now or later, that this worker answers no more."""
+        self._loss = _Lost(message)
+        for mailbox in dict.fromkeys(self._by_sequence.values()):
+            mailbox.put(self._loss)
+        self._by_request.clear()
+        self._by_sequence.clear()
+
+    def silent_seconds(self) -> float:
+        """How long the worker has owed an answer without saying anything; 0 when it owes none."""
+        if not self._by_sequence:
+            return 0.0
+        return self._loop.time() - max(self._heard_at, self._owing_since)
+
+    # -------------------------------------------------------------- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport; event loops disagree on its base class, not on its methods."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand out every report that these bytes complete."""
+        self._heard_at = self._loop.time()
+        try:
+            for report in self._decoder.feed(data):
+                self._deliver(report)
+        except ValueError:
+            _log.exception("a worker sent bytes that are no report; its connection is closed")
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note the end; the supervisor finds out why and tells the mailboxes."""
+        if not self.closed.done():
+            self.closed.set_result(None)
+        for answer in self._inspections:
+            answer.cancel()
+
+    def _deliver(self, report: AnyReport) -> None:
+        match report:
+            case Stepped():
+                self._deliver_step(report)
+            case Admitted():
+                self._to_request(report.request, report)
+            case Refused():
+                self._refuse(report)
+            case Loading():
+                self.loading = report
+            case Ready() | LoadFailed():
+                if not self.loaded.done():
+                    self.loaded.set_result(report)
+            case Status():
+                self._answer_inspection(report)
+            case _:
+                assert_never(report)
+
+    def _deliver_step(self, stepped: Stepped) -> None:
+        for progress in stepped.progress:
+            self._to_request(progress.request, progress)
+        for emission in stepped.emissions:
+            mailbox = self._by_sequence.get(emission.sequence)
+            if mailbox is None:
+                continue
+            if emission.finish is not None:
+                del self._by_sequence[emission.sequence]
+            mailbox.put(emission)
+
+    def _refuse(self, refused: Refused) -> None:
+        mailbox = self._by_request.pop(refused.request, None)
+        if mailbox is None:
+            return
+        for number in mailbox.sequences:
+            self._by_sequence.pop(number, None)
+        mailbox.put(refused)
+
+    def _to_request(self, request: RequestId, letter: Letter) -> None:
+        mailbox = self._by_request.get(request)
+        if mailbox is not None:
+            mailbox.put(letter)
+
+    def _answer_inspection(self, status: Status) -> None:
+        self.status = status
+        if self._inspections:
+            answer = self._inspections.popleft()
+            if not answer.done():
+                answer.set_result(status)

@@ -1,0 +1,190 @@
+"""The models that are here. A name is a key: it reaches the file system in one function only."""
+
+import difflib
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from allod.core.card import CARD_VERSION, ModelCard
+from allod.core.errors import ImportRefused, ModelNotFound
+
+CARD_FILE = "card.json"
+DOWNLOADS = ".downloads"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,95}")
+_STAGING = ".staging-"
+_TRASH = ".trash-"
+_ABANDONED_SECONDS = 24 * 3600
+_KNOWN_SHOWN = 20
+
+
+def is_model_name(name: str) -> bool:
+    """Lower case letters, digits, `.`, `-`, `_`; 1 to 96 characters; starts alphanumeric; no `..`."""
+    return _NAME.fullmatch(name) is not None and ".." not in name
+
+
+def model_name_from(text: str) -> str:
+    """The nearest legal name to any text, such as the name of a file.
+
+    Raises:
+        ImportRefused: nothing legal is left of it.
+    """
+    name = re.sub(r"[^a-z0-9._-]+", "-", text.lower())
+    name = re.sub(r"\.{2,}", ".", name).lstrip("._-")[:96].rstrip("._-")
+    if not is_model_name(name):
+        raise ImportRefused(f"no model name can be made from {text[:96]!r}; give one with `--name`")
+    return name
+
+
+class Catalog:
+    """Folders under one root, each holding a model and its `card.json`.
+
+    Nothing is cached: a model that is imported or removed by another process is seen at once.
+    Folders whose name starts with a dot are work in progress and never models.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds the models."""
+        return self._root
+
+    @property
+    def downloads(self) -> Path:
+        """Where unfinished downloads wait for the next try."""
+        return self._root / DOWNLOADS
+
+    def cards(self) -> tuple[ModelCard, ...]:
+        """Every readable card, sorted by name. A damaged entry is left out: the server lives on."""
+        if not self._root.is_dir():
+            return ()
+        names = sorted(entry.name for entry in self._root.iterdir() if is_model_name(entry.name))
+        return tuple(card for card in map(self._read, names) if card is not None)
+
+    def named(self, name: str) -> ModelCard:
+        """The card under exactly this key.
+
+        Raises:
+            ModelNotFound: there is none; the message lists near and known names.
+        """
+        card = self._read(name) if is_model_name(name) else None
+        if card is None:
+            raise self._unknown(name)
+        return card
+
+    def folder(self, card: ModelCard) -> Path:
+        """Where the model's files are."""
+        return self._path(card.name)
+
+    def holds(self, name: str) -> bool:
+        """True when the name is taken, if only by a damaged entry."""
+        return self._path(name).exists()
+
+    def remove(self, name: str) -> None:
+        """Delete a model, damaged or not. It leaves the catalogue in one step, before its bytes go.
+
+        Raises:
+            ModelNotFound: there is none of this name.
+        """
+        if not is_model_name(name) or not self.holds(name):
+            raise self._unknown(name)
+        trash = self._root / f"{_TRASH}{secrets.token_hex(8)}"
+        self._path(name).rename(trash)
+        shutil.rmtree(trash)
+
+    @contextmanager
+    def staging(self) -> Generator[Path]:
+        """A folder to build a model in. Whatever is left of it at the end is deleted, whatever happened."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+        folder = self._root / f"{_STAGING}{secrets.token_hex(8)}"
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def adopt(self, staged: Path, card: ModelCard) -> None:
+        """Write the card and make a staged folder a model, in one step.
+
+        Raises:
+            ImportRefused: the name is taken.
+        """
+        (staged / CARD_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(card)))
+        self.require_free(card.name)
+        try:
+            staged.rename(self._path(card.name))
+        except FileExistsError as error:
+            raise _taken(card.name) from error
+
+    def require_free(self, name: str) -> None:
+        """Refuse a name that is illegal or taken.
+
+        Raises:
+            ImportRefused: with the way out.
+        """
+        if not is_model_name(name):
+            raise ImportRefused(
+                f"{name[:96]!r} cannot be a model name: use 1 to 96 lower case letters, digits, `.`, `-` or "
+                f"`_`, starting with a letter or digit, without `..`"
+            )
+        if self.holds(name):
+            raise _taken(name)
+
+    def _path(self, name: str) -> Path:
+        """The only place where a name becomes a path."""
+        path = self._root / name
+        if not is_model_name(name) or path.resolve().parent != self._root.resolve():
+            raise ModelNotFound(f"{name[:96]!r} is not a model name")
+        return path
+
+    def _read(self, name: str) -> ModelCard | None:
+        try:
+            card = msgspec.json.decode((self._path(name) / CARD_FILE).read_bytes(), type=ModelCard)
+        except (OSError, ModelNotFound, msgspec.MsgspecError):
+            return None
+        return card if card.name == name and card.version == CARD_VERSION else None
+
+    def _unknown(self, name: str) -> ModelNotFound:
+        known = [str(card.name) for card in self.cards()]
+        near = difflib.get_close_matches(name[:96].lower(), known)
+        said = [f"there is no model {name[:96]!r} here"]
+        if near:
+            said.append(f"near names: {', '.join(near)}")
+        if known:
+            more = f" and {len(known) - _KNOWN_SHOWN} more" if len(known) > _KNOWN_SHOWN else ""
+            said.append(f"known: {', '.join(known[:_KNOWN_SHOWN])}{more}")
+        said.append("add one with `allod pull` or `allod import`")
+        return ModelNotFound("; ".join(said), param="model")
+
+    def _sweep(self) -> None:
+        """Delete what a killed process left behind, once it is surely nobody's work any more."""
+        now_seconds = time.time()
+        for entry in self._root.iterdir():
+            abandoned = (
+                entry.name.startswith(_STAGING) and _age_seconds(entry, now_seconds) > _ABANDONED_SECONDS
+            )
+            if abandoned or entry.name.startswith(_TRASH):
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _age_seconds(entry: Path, now_seconds: float) -> float:
+    try:
+        return now_seconds - entry.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _taken(name: str) -> ImportRefused:
+    return ImportRefused(
+        f"a model named {name!r} is already here; remove it with `allod rm {name}`, "
+        f"or choose another name with `--name`"
+    )

@@ -1,0 +1,36 @@
+"""List the models that can be asked for, and where each one is."""
+
+from allod.core.card import ModelCard
+from allod.core.hosting import HostedModel
+from allod.core.ports import ModelHost
+from allod.service.catalog import CardSource
+
+Listed = tuple[ModelCard, HostedModel | None]
+"""A model of the catalogue, and its worker where it has had one since the start."""
+
+
+class ModelService:
+    """The catalogue, seen together with what is in memory."""
+
+    def __init__(self, catalog: CardSource, host: ModelHost) -> None:
+        self._catalog = catalog
+        self._host = host
+
+    def all(self) -> tuple[Listed, ...]:
+        """Every model of the catalogue, loaded or not; answers at once."""
+        hosted = {model.name: model for model in self._host.hosted()}
+        return tuple((card, hosted.get(card.name)) for card in self._catalog.cards())
+
+    def one(self, name: str) -> Listed:
+        """One model.
+
+        Raises:
+            ModelNotFound: the name is not a key of the catalogue.
+        """
+        card = self._catalog.named(name)
+        return card, next((model for model in self._host.hosted() if model.name == card.name), None)
+
+    def default(self) -> ModelCard | None:
+        """The model to use when a request names none: the only one there is, else nothing."""
+        cards = self._catalog.cards()
+        return cards[0] if len(cards) == 1 else None

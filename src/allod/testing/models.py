@@ -1,0 +1,51 @@
+"""A small model to pretend to be, and requests to it."""
+
+import msgspec
+
+from allod.core.ids import RequestId, SequenceId, TenantId
+from allod.core.messages import Submit
+from allod.core.sampling import Sampling
+from allod.core.step import LayerState, ModelFacts
+
+FULL_ATTENTION = LayerState(kind="full", layers=1, bytes_per_token=10, fixed_bytes=0, window_tokens=None)
+
+TINY = ModelFacts(
+    weights_bytes=1000,
+    budget_bytes=10**9,
+    layers=(FULL_ATTENTION,),
+    capacity_step_tokens=16,
+    transient_bytes_per_token=0,
+    transient_bytes_per_token_and_context=0,
+    context_tokens=4096,
+    vocabulary=97,
+    batchable=True,
+    alone_because="",
+    compute="integers",
+    device="null",
+)
+
+
+def tiny_facts(**changes: object) -> ModelFacts:
+    """TINY, with some of its fields changed."""
+    return msgspec.structs.replace(TINY, **changes)
+
+
+def submission(*, prompt: int = 4, choices: int = 1, first: int = 0, **changes: object) -> Submit:
+    """A Submit.
+
+    Args:
+        prompt: its length; the tokens count up from `first`.
+        choices: how many sequences; their ids count up from `first`.
+        first: makes ids and prompts of several submissions differ.
+        changes: fields of Submit to set otherwise.
+    """
+    plain = Submit(
+        request=RequestId(f"request-{first}"),
+        sequences=tuple(SequenceId(first + choice) for choice in range(choices)),
+        samplings=(Sampling(temperature=0.0),) * choices,
+        tokens=tuple((first + place) % TINY.vocabulary for place in range(prompt)),
+        max_tokens=8,
+        stop_tokens=(),
+        tenant=TenantId("local"),
+    )
+    return msgspec.structs.replace(plain, **changes)

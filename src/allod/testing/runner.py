@@ -1,0 +1,318 @@
+"""A runner without a model: strict about its contract, and deterministic to the last token.
+
+The token a row makes is a function of all tokens it has read and of its seed, so a scheduler that feeds
+a row wrongly gets different tokens, and whatever the port forbids is a ContractViolation.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from allod.core.ids import SequenceId, TokenId
+from allod.core.sampling import Sampling
+from allod.core.step import (
+    Join,
+    LayerState,
+    MemoryReading,
+    ModelFacts,
+    Prefill,
+    Sampled,
+    Scores,
+    StepPlan,
+    StepResult,
+)
+
+_PRIME = 2**61 - 1
+_MULTIPLIER = 1_000_003
+
+
+class ContractViolation(AssertionError):
+    """A caller did what the Runner port forbids."""
+
+
+@dataclass(frozen=True, slots=True)
+class FakeSpeech:
+    """What rows say instead of hashes.
+
+    Attributes:
+        script: the first tokens of every row.
+        stop_after: from this many tokens on, every row says `stop_token`; None for never.
+        stop_token: see there.
+    """
+
+    script: tuple[TokenId, ...] = ()
+    stop_after: int | None = None
+    stop_token: TokenId = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FakeCosts:
+    """What a step takes, in simulated seconds, as `StepResult.seconds` tells it."""
+
+    decode_seconds: float = 0.01
+    prefill_seconds_per_token: float = 0.0005
+
+
+@dataclass(slots=True)
+class _History:
+    """All tokens a row or state has read, folded into one number."""
+
+    digest: int = 1
+    length: int = 0
+
+    def read(self, tokens: Sequence[TokenId]) -> None:
+        for token in tokens:
+            self.digest = (self.digest * _MULTIPLIER + token + 1) % _PRIME
+        self.length += len(tokens)
+
+    def copy(self) -> "_History":
+        return _History(self.digest, self.length)
+
+    def next_token(self, seed: int | None, vocabulary: int) -> TokenId:
+        mixed = (self.digest ^ ((seed or 0) * 0x9E3779B97F4A7C15 + 0x7F4A7C15)) % _PRIME
+        return (mixed * mixed % _PRIME) % vocabulary
+
+
+@dataclass(slots=True)
+class _Row:
+    """A row of the batch; `pending` is the token it reads next."""
+
+    history: _History
+    sampling: Sampling
+    pending: TokenId
+    said: int = 0
+
+
+@dataclass(slots=True)
+class _Landing:
+    """Which flights were collected; shared by a runner and its flights."""
+
+    launched: int = 0
+    collected: int = 0
+
+
+@dataclass(slots=True)
+class _FakeFlight:
+    number: int
+    result: StepResult
+    landing: _Landing
+    sleep_seconds: float = 0.0
+    is_collected: bool = field(default=False, init=False)
+
+    def collect(self) -> StepResult:
+        """Return the result, once, and in the order of the launches."""
+        _require(not self.is_collected, f"flight {self.number} is collected twice")
+        _require(self.number == self.landing.collected + 1, f"flight {self.number} is collected out of turn")
+        if self.sleep_seconds:
+            time.sleep(self.sleep_seconds)
+        self.is_collected = True
+        self.landing.collected = self.number
+        return self.result
+
+
+class FakeRunner:
+    """Implements `core.ports.Runner` on integers.
+
+    Args:
+        facts: the model to pretend to be. Its budget, context, vocabulary and batchability are enforced.
+        speech: what rows say instead of hashes.
+        costs: simulated seconds.
+        step_seconds: seconds that collecting a step which decodes or prefills really takes.
+    """
+
+    def __init__(
+        self,
+        facts: ModelFacts,
+        *,
+        speech: FakeSpeech | None = None,
+        costs: FakeCosts | None = None,
+        step_seconds: float = 0.0,
+    ) -> None:
+        self._facts = facts
+        self._speech = speech or FakeSpeech()
+        self._costs = costs or FakeCosts()
+        self._step_seconds = step_seconds
+        self._states: dict[SequenceId, _History] = {}
+        self._rows: dict[SequenceId, _Row] = {}
+        self._gone: set[SequenceId] = set()
+        self._landing = _Landing()
+        self._peak_bytes = facts.weights_bytes
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What the model needs and can do."""
+        return self._facts
+
+    @property
+    def rows(self) -> tuple[SequenceId, ...]:
+        """The decode batch."""
+        return tuple(self._rows)
+
+    @property
+    def states(self) -> tuple[SequenceId, ...]:
+        """Prompts that were prefilled and have not joined."""
+        return tuple(self._states)
+
+    def launch(self, plan: StepPlan) -> _FakeFlight:
+        """Apply a plan.
+
+        Raises:
+            ContractViolation: the plan, or its time, is against the port's rules.
+        """
+        landing = self._landing
+        _require(landing.launched - landing.collected <= 1, "a launch while two flights are in the air")
+        _require(not plan.is_empty, "an empty plan is launched")
+        for sequence in plan.release:
+            self._release(sequence)
+        for join in plan.join:
+            self._join(join)
+        self._require_batch(plan.decode)
+        sampled = tuple(self._decode(sequence) for sequence in plan.decode)
+        if plan.prefill is not None:
+            self._prefill(plan.prefill)
+        self._require_budget(plan.prefill)
+        landing.launched += 1
+        works = plan.decode or plan.prefill
+        result = StepResult(sampled, self._seconds(plan))
+        return _FakeFlight(landing.launched, result, landing, self._step_seconds if works else 0.0)
+
+    def memory(self) -> MemoryReading:
+        """Bytes of the weights and of what is held, as the facts say."""
+        return MemoryReading(active_bytes=self._held_bytes(), cached_bytes=0, peak_bytes=self._peak_bytes)
+
+    def _release(self, sequence: SequenceId) -> None:
+        _require(sequence in self._rows or sequence in self._states, f"release of unknown {sequence}")
+        self._rows.pop(sequence, None)
+        self._states.pop(sequence, None)
+        self._gone.add(sequence)
+
+    def _join(self, join: Join) -> None:
+        history = self._states.pop(join.state, None)
+        if history is None:
+            _require(join.state not in self._gone, f"join of state {join.state}, which is gone")
+            history = _History()
+        self._gone.add(join.state)
+        self._require_prompt(join, history)
+        _require(bool(join.sequences), f"join of state {join.state} without rows")
+        for sequence, sampling in join.sequences:
+            is_new = sequence not in self._rows and sequence not in self._states
+            _require(is_new, f"{sequence} joins, but is already there")
+            self._require_tokens((join.last_token,))
+            self._rows[sequence] = _Row(history.copy(), sampling, join.last_token)
+
+    def _require_prompt(self, join: Join, history: _History) -> None:
+        if not any(sampling.needs_history for _, sampling in join.sequences):
+            _require(join.prompt == (), f"join of state {join.state} carries a prompt no row needs")
+            return
+        read = _History()
+        read.read(join.prompt[:-1])
+        is_same = read == history and join.prompt[-1:] == (join.last_token,)
+        _require(is_same, f"join of state {join.state} carries a prompt other than the one prefilled")
+
+    def _require_batch(self, decode: tuple[SequenceId, ...]) -> None:
+        _require(
+            sorted(decode) == sorted(self._rows), f"decode names {decode}, the batch is {tuple(self._rows)}"
+        )
+        _require(self._facts.batchable or len(self._rows) <= 1, "rows of this model may not share a step")
+
+    def _decode(self, sequence: SequenceId) -> Sampled:
+        row = self._rows[sequence]
+        row.history.read((row.pending,))
+        self._require_context(sequence, row.history)
+        row.pending = self._say(row)
+        row.said += 1
+        return Sampled(sequence, row.pending, _scores(row, self._facts.vocabulary))
+
+    def _say(self, row: _Row) -> TokenId:
+        speech = self._speech
+        if speech.stop_after is not None and row.said >= speech.stop_after:
+            return speech.stop_token
+        if row.said < len(speech.script):
+            return speech.script[row.said]
+        return row.history.next_token(row.sampling.seed, self._facts.vocabulary)
+
+    def _prefill(self, prefill: Prefill) -> None:
+        _require(bool(prefill.tokens), f"prefill of state {prefill.state} without tokens")
+        is_past = prefill.state in self._gone or prefill.state in self._rows
+        _require(not is_past, f"prefill of {prefill.state} after it joined or was released")
+        self._require_tokens(prefill.tokens)
+        state = self._states.setdefault(prefill.state, _History())
+        state.read(prefill.tokens)
+        self._require_context(prefill.state, state)
+
+    def _require_tokens(self, tokens: Sequence[TokenId]) -> None:
+        inside = all(0 <= token < self._facts.vocabulary for token in tokens)
+        _require(inside, "a token is outside the vocabulary")
+
+    def _require_context(self, sequence: SequenceId, history: _History) -> None:
+        limit = self._facts.context_tokens
+        _require(history.length <= limit, f"{sequence} has read {history.length} of {limit} tokens")
+
+    def _require_budget(self, prefill: Prefill | None) -> None:
+        facts = self._facts
+        held_bytes = self._held_bytes()
+        transient_bytes = 0
+        if prefill is not None:
+            context_tokens = self._states[prefill.state].length
+            each_bytes = (
+                facts.transient_bytes_per_token + facts.transient_bytes_per_token_and_context * context_tokens
+            )
+            transient_bytes = len(prefill.tokens) * each_bytes
+        self._peak_bytes = max(self._peak_bytes, held_bytes + transient_bytes)
+        fits = held_bytes + transient_bytes <= facts.budget_bytes
+        _require(fits, f"out of memory: {held_bytes} + {transient_bytes} of {facts.budget_bytes} bytes")
+
+    def _held_bytes(self) -> int:
+        longest_tokens = max((row.history.length for row in self._rows.values()), default=0)
+        batch_bytes = len(self._rows) * self._state_bytes(longest_tokens)
+        states_bytes = sum(self._state_bytes(state.length) for state in self._states.values())
+        return self._facts.weights_bytes + batch_bytes + states_bytes
+
+    def _state_bytes(self, tokens: int) -> int:
+        step = self._facts.capacity_step_tokens
+        capacity_tokens = (tokens + step - 1) // step * step
+        return sum(_layer_bytes(layer, capacity_tokens) for layer in self._facts.layers)
+
+    def _seconds(self, plan: StepPlan) -> float:
+        decode_seconds = self._costs.decode_seconds if plan.decode else 0.0
+        chunk_tokens = len(plan.prefill.tokens) if plan.prefill else 0
+        return decode_seconds + chunk_tokens * self._costs.prefill_seconds_per_token
+
+
+def expected_tokens(
+    prompt: Sequence[TokenId],
+    sampling: Sampling,
+    *,
+    vocabulary: int,
+    max_tokens: int,
+    stop_tokens: Sequence[TokenId] = (),
+) -> tuple[TokenId, ...]:
+    """What a row of a FakeRunner says to this prompt, whatever else is in the batch."""
+    history = _History()
+    history.read(prompt)
+    tokens: list[TokenId] = []
+    while len(tokens) < max_tokens:
+        tokens.append(history.next_token(sampling.seed, vocabulary))
+        if tokens[-1] in stop_tokens:
+            break
+        history.read(tokens[-1:])
+    return tuple(tokens)
+
+
+def _layer_bytes(layer: LayerState, capacity_tokens: int) -> int:
+    window_tokens = capacity_tokens if layer.window_tokens is None else layer.window_tokens
+    return layer.fixed_bytes + layer.bytes_per_token * min(capacity_tokens, window_tokens)
+
+
+def _scores(row: _Row, vocabulary: int) -> Scores | None:
+    """The chosen token first, then its neighbours, each half as likely as the one before."""
+    count = row.sampling.top_logprobs
+    if count is None:
+        return None
+    ranked = tuple(((row.pending + place) % vocabulary, -0.7 * (place + 1)) for place in range(count))
+    return Scores(chosen=-0.7, alternatives=ranked[:vocabulary])
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ContractViolation(otherwise)

@@ -1,0 +1,53 @@
+"""Token ids to text while they arrive."""
+
+from codecs import getincrementaldecoder
+from collections.abc import Sequence
+
+from allod.core.ids import TokenId
+from allod.core.ports import TokenCodec
+
+_Utf8Decoder = getincrementaldecoder("utf-8")
+
+
+class Detokenizer:
+    """Shows each character as soon as its last byte is there, and never half of one.
+
+    All that `feed` and `flush` return, joined, is what the codec's `decode` makes of all the tokens,
+    however they were cut into calls. At most three bytes are held back: a fourth either completes a
+    character or proves that there is none, which shows as U+FFFD. The work per token does not
+    depend on the length of the answer.
+
+    Args:
+        codec: its `decode` must be the UTF-8 text of the bytes of the tokens it shows, perhaps
+            without a first space.
+        continues: True when the tokens continue a text, so that a first space is part of it.
+    """
+
+    def __init__(self, codec: TokenCodec, *, continues: bool = False) -> None:
+        self._codec = codec
+        self._utf8 = _Utf8Decoder("replace")
+        self._at_start = not continues
+
+    def feed(self, tokens: Sequence[TokenId]) -> str:
+        """The text that these tokens complete."""
+        return self._utf8.decode(b"".join(map(self._shown, tokens)))
+
+    def flush(self) -> str:
+        """U+FFFD when the tokens end inside a character, else nothing."""
+        return self._utf8.decode(b"", final=True)
+
+    def _shown(self, token: TokenId) -> bytes:
+        """The bytes that a token adds to the text.
+
+        Decoding the token twice tells one that is left out from a space that only a text's start
+        loses: `decode((space, space))` keeps one of the two.
+        """
+        codec = self._codec
+        if not codec.decode((token, token)):
+            return b""
+        data = codec.token_bytes(token)
+        if self._at_start and data:
+            self._at_start = False
+            if data.startswith(b" ") and not codec.decode((token,)).startswith(" "):
+                return data[1:]
+        return data

@@ -1,0 +1,80 @@
+"""A checkpoint's tokenizer, read from its `tokenizer.json`."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from tokenizers import Tokenizer
+
+from allod.core.errors import ImportRefused
+from allod.core.ids import TokenId
+from allod.text.vocabulary import TokenizerFile, spelling_of
+
+
+class FileTokenCodec:
+    """A `TokenCodec` over the `tokenizers` library.
+
+    Encoding is the library's. Decoding is ours, from the bytes of each token, and differs from the
+    library's in one place: where `<0xNN>` tokens do not form characters the library replaces every
+    byte of the run, valid ones too, which no stream could know before the run ends. Here only what
+    is not a character is replaced, by the rule that Unicode recommends for all decoders.
+
+    Ids that the file does not know (models score more ids than their tokenizer has) are empty.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        try:
+            file = msgspec.json.decode(tokenizer.to_str(), type=TokenizerFile)
+        except msgspec.ValidationError as error:
+            raise ImportRefused(f"tokenizer.json: {error}") from error
+        spelling = spelling_of(file)
+        self._tokenizer = tokenizer
+        self._to_bytes = spelling.to_bytes
+        self._drops_first_space = spelling.drops_first_space
+        self._special = frozenset(token.id for token in file.added_tokens if token.special)
+        self._bytes = {token.id: token.content.encode() for token in file.added_tokens}
+        self._size = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+
+    @classmethod
+    def from_file(cls, path: str) -> "FileTokenCodec":
+        """Read a `tokenizer.json`.
+
+        Raises:
+            ImportRefused: the file cannot be read or is of a kind the house does not decode.
+        """
+        try:
+            tokenizer = Tokenizer.from_file(path)
+        except Exception as error:  # the library raises bare Exception for every fault
+            raise ImportRefused(f"{path} is not a tokenizer file: {error}") from error
+        return cls(tokenizer)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """One more than the largest id the tokenizer knows."""
+        return self._size
+
+    def encode(self, text: str, *, special: bool) -> tuple[TokenId, ...]:
+        """Text to ids. `special` adds what the tokenizer adds by itself, such as a BOS token.
+
+        Special tokens written out in the text become those tokens, as chat templates need it.
+        """
+        return tuple(self._tokenizer.encode(text, add_special_tokens=special).ids)
+
+    def decode(self, tokens: Sequence[TokenId]) -> str:
+        """Ids to text, special tokens left out. What is not UTF-8 becomes U+FFFD."""
+        data = b"".join(self._shown(tokens))
+        if self._drops_first_space:
+            data = data.removeprefix(b" ")
+        return data.decode(errors="replace")
+
+    def token_bytes(self, token: TokenId) -> bytes:
+        """The exact bytes of one token; a special token's are its name."""
+        known = self._bytes.get(token)
+        if known is None:
+            name = self._tokenizer.id_to_token(token) if 0 <= token < self._size else None
+            known = self._bytes[token] = b"" if name is None else self._to_bytes(name)
+        return known
+
+    def _shown(self, tokens: Sequence[TokenId]) -> Iterable[bytes]:
+        return (self.token_bytes(token) for token in tokens if token not in self._special)

@@ -1,0 +1,149 @@
+"""The engine loop: drain commands, plan, launch, collect, commit, report. It holds no policy.
+
+One step is in flight while the one before it is read, so the device does not wait for Python. All of
+it runs on the calling thread, which is the only one that touches MLX.
+"""
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
+
+from allod.core.messages import (
+    AnyCommand,
+    Cancel,
+    Drain,
+    Inspect,
+    Loading,
+    LoadFailed,
+    Ready,
+    Status,
+    Stepped,
+    Submit,
+)
+from allod.core.ports import Flight, Runner
+from allod.core.step import StepPlan
+from allod.engine.scheduler import Scheduler
+from allod.engine.settings import EngineSettings
+from allod.worker.channel import Channel, Closed
+
+LoadProgress = Callable[[str, float | None], None]
+Loader = Callable[[LoadProgress], Runner]
+
+EXIT_ORDERLY = 0
+EXIT_LOAD_FAILED = 3
+
+
+class LoadRefused(Exception):
+    """A model cannot be loaded; the message is fit for the person who asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Airborne:
+    plan: StepPlan
+    flight: Flight
+
+
+def serve(connection: socket.socket, load: Loader, settings: EngineSettings) -> int:
+    """Load a model and serve it until the gateway leaves or asks to drain.
+
+    Args:
+        connection: this process's end of the socket pair; closed on return.
+        load: makes the runner; may raise LoadRefused.
+        settings: scheduling limits.
+
+    Returns:
+        The exit code of the process.
+    """
+    channel = Channel(connection)
+    try:
+        runner = load(lambda stage, fraction: channel.send(Loading(stage, fraction)))
+    except LoadRefused as refusal:
+        channel.send(LoadFailed(str(refusal)))
+        channel.close()
+        return EXIT_LOAD_FAILED
+    channel.send(Ready(runner.facts))
+    EngineLoop(channel, runner, Scheduler(runner.facts, settings)).run()
+    channel.close()
+    return EXIT_ORDERLY
+
+
+class EngineLoop:
+    """Drives one scheduler and one runner."""
+
+    def __init__(self, channel: Channel, runner: Runner, scheduler: Scheduler) -> None:
+        self._channel = channel
+        self._runner = runner
+        self._scheduler = scheduler
+        self._airborne: _Airborne | None = None
+        self._draining = False
+        self._open = True
+        self._steps = 0
+
+    def run(self) -> None:
+        """Run until the gateway leaves, or until everything is done after a Drain.
+
+        Raises:
+            RuntimeError: there is work but nothing to do about it. The process ends, and the
+                supervisor starts another: better than a queue that never moves.
+        """
+        while True:
+            self._take_commands()
+            if not self._open or (self._draining and self._is_still):
+                return
+            plan = self._scheduler.plan()
+            if plan.is_empty and self._is_still:
+                continue
+            if plan.is_empty and self._airborne is None:
+                raise RuntimeError("the scheduler holds work that it never plans")
+            launched = None if plan.is_empty else _Airborne(plan, self._runner.launch(plan))
+            self._land()
+            self._airborne = launched
+
+    @property
+    def _is_still(self) -> bool:
+        return self._airborne is None and self._scheduler.idle
+
+    def _land(self) -> None:
+        if self._airborne is None:
+            return
+        result = self._airborne.flight.collect()
+        stepped = self._scheduler.commit(self._airborne.plan, result, time.monotonic())
+        self._steps += 1
+        if stepped != Stepped(()):
+            self._channel.send(stepped)
+
+    def _take_commands(self) -> None:
+        wait = self._is_still and not self._draining
+        while (command := self._channel.receive(wait=wait)) is not None:
+            wait = False
+            if isinstance(command, Closed):
+                self._open = False
+                return
+            self._obey(command)
+
+    def _obey(self, command: AnyCommand) -> None:
+        match command:
+            case Submit():
+                self._channel.send(self._scheduler.submit(command, time.monotonic()))
+            case Cancel(sequences=sequences):
+                self._scheduler.cancel(sequences)
+            case Inspect():
+                self._channel.send(self._status())
+            case Drain():
+                self._draining = True
+            case _:
+                assert_never(command)
+
+    def _status(self) -> Status:
+        occupancy = self._scheduler.occupancy()
+        return Status(
+            rows=occupancy.rows,
+            prefilling=occupancy.prefilling,
+            queued=occupancy.queued,
+            queued_tokens=occupancy.queued_tokens,
+            reserved_bytes=occupancy.reserved_bytes,
+            memory=self._runner.memory(),
+            steps=self._steps,
+        )

@@ -1,0 +1,86 @@
+"""Chunk sizes from measured costs, in exact numbers."""
+
+import pytest
+
+from allod.engine.pacing import ALONE_SECONDS, FIRST_CHUNK_TOKENS, PrefillPacer
+
+NO_CAP = 10**9
+
+
+def pacer(max_chunk_tokens: int = 2048, max_stall_seconds: float = 0.25) -> PrefillPacer:
+    return PrefillPacer(max_chunk_tokens, max_stall_seconds)
+
+
+def trained(token_seconds: float, decode_seconds: float = 0.0, **limits: float) -> PrefillPacer:
+    """A pacer that has seen large chunks of this cost and decode steps of that."""
+    made = pacer(**limits)  # pyright: ignore[reportArgumentType]
+    if decode_seconds:
+        made.observe(decodes=True, chunk_tokens=0, seconds=decode_seconds)
+    made.observe(decodes=False, chunk_tokens=2048, seconds=2048 * token_seconds)
+    return made
+
+
+@pytest.mark.parametrize("decodes", [False, True])
+def test_the_first_chunk_is_small(decodes: bool):
+    """Nothing is known, so little is risked."""
+    assert pacer().chunk_tokens(decodes=decodes, cap_tokens=NO_CAP) == FIRST_CHUNK_TOKENS
+
+
+def test_cheap_chunks_double_up_to_the_setting():
+    """A chunk is at most twice the largest that was seen to work."""
+    made, sizes = pacer(max_chunk_tokens=300), []
+    for _ in range(6):
+        size = made.chunk_tokens(decodes=False, cap_tokens=NO_CAP)
+        made.observe(decodes=False, chunk_tokens=size, seconds=size * 1e-6)
+        sizes.append(size)
+    assert sizes == [32, 64, 128, 256, 288, 288]
+
+
+def test_beside_decoding_rows_the_sum_meets_the_target():
+    """(0.8 * 250 ms - 40 ms) / 1 ms per token = 160 tokens."""
+    made = trained(0.001, decode_seconds=0.040)
+    assert made.chunk_tokens(decodes=True, cap_tokens=NO_CAP) == 160
+    assert made.predicted_seconds(160, decodes=True) == pytest.approx(0.2)
+
+
+def test_alone_a_chunk_lasts_a_second():
+    """1 s at 1 ms per token is 1000 tokens, rounded down to 992."""
+    assert trained(0.001, decode_seconds=0.040).chunk_tokens(decodes=False, cap_tokens=NO_CAP) == 992
+
+
+def test_memory_caps_and_rounding():
+    """The cap is obeyed; chunks are multiples of 16."""
+    assert trained(1e-6).chunk_tokens(decodes=False, cap_tokens=100) == 96
+
+
+def test_a_prompt_always_gets_on():
+    """Even when decoding alone breaks the bound, 16 tokens are read."""
+    assert trained(0.1, decode_seconds=0.5).chunk_tokens(decodes=True, cap_tokens=NO_CAP) == 16
+
+
+def test_slower_counts_at_once_and_faster_by_half():
+    """One slow chunk is believed; recovery takes several."""
+    made = trained(0.001)
+    made.observe(decodes=False, chunk_tokens=2048, seconds=2048 * 0.002)
+    assert made.chunk_tokens(decodes=False, cap_tokens=NO_CAP) == 496
+    made.observe(decodes=False, chunk_tokens=496, seconds=496 * 0.001)
+    assert made.predicted_seconds(1000, decodes=False) == pytest.approx(1.5)
+
+
+def test_the_tail_of_a_prompt_teaches_nothing():
+    """Three tokens that take as long as a decode step do not make tokens look dear."""
+    made = trained(0.001)
+    before = made.chunk_tokens(decodes=False, cap_tokens=NO_CAP)
+    made.observe(decodes=False, chunk_tokens=3, seconds=0.03)
+    assert made.chunk_tokens(decodes=False, cap_tokens=NO_CAP) == before
+    made.observe(decodes=False, chunk_tokens=300, seconds=ALONE_SECONDS + 0.2)
+    assert made.chunk_tokens(decodes=False, cap_tokens=NO_CAP) < before
+
+
+def test_decode_cost_is_smoothed():
+    """0.04 then 0.08 with weight 1/4 is believed to be 0.05."""
+    made = trained(0.001, decode_seconds=0.04)
+    made.observe(decodes=True, chunk_tokens=0, seconds=0.08)
+    assert made.predicted_seconds(0, decodes=True) == pytest.approx(0.05)
+    made.observe(decodes=False, chunk_tokens=0, seconds=9.0)
+    assert made.predicted_seconds(0, decodes=True) == pytest.approx(0.05)

@@ -1,0 +1,267 @@
+"""Plans, step by step."""
+
+from itertools import count
+
+import pytest
+
+from allod.core.ids import SequenceId, TenantId
+from allod.core.messages import Admitted, Emission, PrefillProgress, Refused, Stepped
+from allod.core.sampling import Sampling
+from allod.core.step import Join, Prefill, Sampled, Scores, StepPlan, StepResult
+from allod.engine.scheduler import Scheduler
+from allod.engine.settings import EngineSettings
+from allod.testing.models import submission, tiny_facts
+
+GREEDY = Sampling(temperature=0.0)
+
+
+def ids(*numbers: int) -> tuple[SequenceId, ...]:
+    return tuple(SequenceId(number) for number in numbers)
+
+
+def scheduler(*, settings: EngineSettings | None = None, **changes: object) -> Scheduler:
+    return Scheduler(tiny_facts(**changes), settings or EngineSettings())
+
+
+def result(plan: StepPlan, *tokens: int) -> StepResult:
+    """Every row of the plan made a token: these, or 5."""
+    said = tokens or (5,) * len(plan.decode)
+    return StepResult(tuple(map(Sampled, plan.decode, said)), 0.01)
+
+
+def test_a_prompt_is_prefilled_joins_decodes_and_is_released():
+    """The whole life of a request, with every plan made before the last one is committed."""
+    engine = scheduler()
+    assert engine.submit(submission(prompt=4, max_tokens=2), 0.0) == Admitted(submission().request, 2, 0)
+    first = engine.plan()
+    assert first == StepPlan(prefill=Prefill(SequenceId(0), (0, 1, 2)))
+    second = engine.plan()
+    assert second == StepPlan(join=(Join(SequenceId(0), ((SequenceId(0), GREEDY),), 3, ()),), decode=ids(0))
+    progress = (PrefillProgress(submission().request, 3, 4),)
+    assert engine.commit(first, result(first), 0.1) == Stepped((), progress)
+    third = engine.plan()
+    assert third == StepPlan(decode=ids(0))
+    assert engine.commit(second, result(second), 0.2) == Stepped((Emission(SequenceId(0), (5,)),))
+    fourth = engine.plan()
+    assert fourth == StepPlan(release=ids(0))
+    assert engine.occupancy().rows == 0
+    assert not engine.idle
+    assert engine.commit(third, result(third), 0.3) == Stepped((Emission(SequenceId(0), (5,), "length"),))
+    assert engine.idle
+    assert engine.commit(fourth, result(fourth), 0.4) == Stepped(())
+    assert engine.plan().is_empty
+
+
+def test_a_stop_token_wastes_one_step_and_is_released_after():
+    """The row that stopped at k is in step k+1, whose token is dropped, and out of step k+2."""
+    engine = scheduler()
+    engine.submit(submission(prompt=1, stop_tokens=(7,)), 0.0)
+    first, second = engine.plan(), engine.plan()
+    assert first.decode == second.decode == ids(0)
+    stepped = engine.commit(first, result(first, 7), 0.1)
+    assert stepped.emissions == (Emission(SequenceId(0), (7,), "stop"),)
+    third = engine.plan()
+    assert third == StepPlan(release=ids(0))
+    assert engine.commit(second, result(second), 0.2) == Stepped(())
+    assert engine.commit(third, result(third), 0.3) == Stepped(())
+    assert engine.idle
+
+
+def test_choices_fork_one_prefill():
+    """N choices cost one prefill and enter the batch together."""
+    engine = scheduler()
+    engine.submit(submission(prompt=3, choices=3), 0.0)
+    assert engine.plan().prefill == Prefill(SequenceId(0), (0, 1))
+    plan = engine.plan()
+    assert plan.join == (Join(SequenceId(0), tuple((each, GREEDY) for each in ids(0, 1, 2)), 2, ()),)
+    assert plan.decode == ids(0, 1, 2)
+
+
+def test_the_prompt_travels_when_one_row_needs_it():
+    """Penalties look at the prompt, so the join carries it."""
+    engine = scheduler()
+    penalised = Sampling(repetition_penalty=1.1)
+    engine.submit(submission(prompt=2, choices=2, samplings=(GREEDY, penalised)), 0.0)
+    engine.plan()
+    assert engine.plan().join[0].prompt == (0, 1)
+
+
+def test_prompts_are_read_one_after_another_while_rows_decode():
+    """The next prompt starts in the step in which the one before joins."""
+    engine = scheduler()
+    for first in (0, 10):
+        engine.submit(submission(prompt=3, first=first), 0.0)
+    assert engine.plan().prefill == Prefill(SequenceId(0), (0, 1))
+    plan = engine.plan()
+    assert (plan.decode, plan.prefill) == (ids(0), Prefill(SequenceId(10), (10, 11)))
+    assert engine.occupancy().prefilling == 1
+    plan = engine.plan()
+    assert (plan.decode, plan.prefill) == (ids(0, 10), None)
+
+
+def test_long_prompts_are_read_in_chunks():
+    """The first chunks are small, and progress is told for each."""
+    engine = scheduler()
+    engine.submit(submission(prompt=100), 0.0)
+    sizes, told = [], []
+    flight = engine.plan()
+    while flight.prefill:
+        sizes.append(len(flight.prefill.tokens))
+        launched = engine.plan()
+        told += engine.commit(flight, StepResult((), 0.001), 0.0).progress
+        flight = launched
+    assert sizes == [32, 32, 35]
+    assert [(each.done_tokens, each.total_tokens) for each in told] == [(32, 100), (64, 100), (99, 100)]
+
+
+def test_short_prompts_join_together():
+    """Prompts of one token need no prefill, so all that fit enter in one step, in order."""
+    engine = scheduler(settings=EngineSettings(max_batch_rows=3))
+    for first in range(5):
+        engine.submit(submission(prompt=1, first=first), 0.0)
+    plan = engine.plan()
+    assert plan.decode == ids(0, 1, 2)
+    assert engine.occupancy().queued == 2
+
+
+def test_rows_that_are_free_again_are_used_in_the_same_plan():
+    """Release comes before join, so a full batch passes its rows on without a gap."""
+    engine = scheduler(settings=EngineSettings(max_batch_rows=1))
+    for first in range(2):
+        engine.submit(submission(prompt=1, max_tokens=1, first=first), 0.0)
+    assert engine.plan().decode == ids(0)
+    plan = engine.plan()
+    assert (plan.release, plan.decode) == (ids(0), ids(1))
+
+
+def test_rows_that_cannot_share_a_step_take_turns():
+    """Each choice of an unbatchable model is prefilled for itself after the one before is gone."""
+    engine = scheduler(batchable=False, alone_because="recurrent")
+    engine.submit(submission(prompt=3, choices=2, max_tokens=1), 0.0)
+    assert engine.plan().prefill == Prefill(SequenceId(0), (0, 1))
+    plan = engine.plan()
+    assert (plan.decode, plan.prefill) == (ids(0), None)
+    plan = engine.plan()
+    assert plan == StepPlan(release=ids(0), prefill=Prefill(SequenceId(1), (0, 1)))
+    assert engine.plan().decode == ids(1)
+    assert engine.plan().release == ids(1)
+
+
+def test_bytes_are_reserved_for_the_longest_row():
+    """Two rows of 16 and 64 tokens are padded to 64: 2 * 64 * 10 bytes."""
+    engine = scheduler()
+    engine.submit(submission(prompt=1, max_tokens=15), 0.0)
+    engine.submit(submission(prompt=1, max_tokens=63, first=1), 0.0)
+    engine.plan()
+    assert engine.occupancy().reserved_bytes == 1280
+
+
+def test_the_head_waits_for_bytes_and_is_not_overtaken():
+    """A large request at the head keeps a small one of another tenant behind it until it fits."""
+    engine = scheduler(weights_bytes=0, budget_bytes=1600)
+    engine.submit(submission(prompt=1, max_tokens=15), 0.0)
+    engine.plan()
+    engine.submit(submission(prompt=1, max_tokens=99, first=1, tenant=TenantId("b")), 0.0)
+    engine.submit(submission(prompt=1, max_tokens=3, first=2, tenant=TenantId("c")), 0.0)
+    plan = engine.plan()
+    assert plan.decode == ids(0)
+    engine.cancel(ids(0))
+    plan = engine.plan()
+    assert (plan.release, plan.decode) == (ids(0), ids(1))
+
+
+@pytest.mark.parametrize("plans_before", range(5))
+def test_a_cancelled_request_leaves_nothing_behind(plans_before: int):
+    """Queued, prefilling, ready or decoding: it is released once, its tokens are dropped, and all is idle."""
+    engine = scheduler()
+    engine.submit(submission(prompt=64, choices=2), 0.0)
+    plans = [engine.plan() for _ in range(plans_before)]
+    held = {0: (), 1: ids(0), 2: ids(0), 3: ids(0, 1), 4: ids(0, 1)}[plans_before]
+    engine.cancel(ids(0, 1, 99))
+    last = engine.plan()
+    assert last == StepPlan(release=held)
+    assert all(engine.commit(plan, result(plan), 0.0) == Stepped(()) for plan in [*plans, last])
+    assert engine.idle
+    assert engine.plan().is_empty
+    occupancy = engine.occupancy()
+    assert (occupancy.rows, occupancy.queued, occupancy.queued_tokens, occupancy.reserved_bytes) == (
+        0,
+        0,
+        0,
+        0,
+    )
+
+
+def test_only_living_choices_join_and_the_state_keeps_its_id():
+    """Cancelling the first choice in prefill does not lose the prompt."""
+    engine = scheduler()
+    engine.submit(submission(prompt=3, choices=2), 0.0)
+    first = engine.plan()
+    engine.cancel(ids(0))
+    plan = engine.plan()
+    assert plan.join == (Join(SequenceId(0), ((SequenceId(1), GREEDY),), 2, ()),)
+    assert (plan.release, plan.decode) == ((), ids(1))
+    assert engine.commit(first, result(first), 0.0).progress
+
+
+def test_scores_pass_through():
+    """One entry per token when they were asked for."""
+    engine = scheduler()
+    engine.submit(submission(prompt=1), 0.0)
+    plan = engine.plan()
+    scores = Scores(-0.5, ((1, -0.5),))
+    stepped = engine.commit(plan, StepResult((Sampled(SequenceId(0), 1, scores),), 0.01), 0.0)
+    assert stepped.emissions == (Emission(SequenceId(0), (1,), None, (scores,)),)
+
+
+def test_a_full_queue_says_when_to_come_back():
+    """The count bound, the token bound, and the seconds from the measured rate."""
+    engine = scheduler(
+        settings=EngineSettings(max_queued_requests=2, max_queued_tokens=100, max_batch_rows=1)
+    )
+    engine.submit(submission(prompt=1, max_tokens=1), 0.0)
+    plan = engine.plan()
+    engine.commit(plan, result(plan), 2.0)
+    assert engine.submit(submission(prompt=90, first=1), 2.0) == Admitted(submission(first=1).request, 8, 0)
+    refused = engine.submit(submission(prompt=11, first=2), 2.0)
+    assert isinstance(refused, Refused)
+    assert (refused.reason, refused.retry_after_seconds) == ("queue_full", 90)
+    assert "1 requests with 90 prompt tokens" in refused.message
+    assert engine.submit(submission(prompt=10, first=3), 2.0) == Admitted(submission(first=3).request, 8, 1)
+    refused = engine.submit(submission(prompt=0, first=4, tokens=(1,)), 2.0)
+    assert isinstance(refused, Refused)
+    assert refused.reason == "queue_full"
+
+
+def test_refusals_leave_no_trace():
+    """What is refused is not remembered; what is in use is not taken twice."""
+    engine = scheduler()
+    refused = engine.submit(submission(prompt=5000), 0.0)
+    assert isinstance(refused, Refused)
+    assert refused.reason == "context"
+    assert engine.idle
+    engine.submit(submission(), 0.0)
+    again = engine.submit(submission(), 0.0)
+    assert isinstance(again, Refused)
+    assert again.reason == "invalid"
+    assert engine.occupancy().queued == 1
+
+
+def test_prefill_leaves_room_for_the_decoding_rows():
+    """While rows decode, chunk and decode together stay within the stall, once costs are known."""
+    settings = EngineSettings(max_decode_stall_ms=100)
+    engine = scheduler(settings=settings, context_tokens=100_000)
+    engine.submit(submission(prompt=1, max_tokens=500), 0.0)
+    engine.submit(submission(prompt=4000, max_tokens=1, first=1), 0.0)
+    flight, stalls = engine.plan(), []
+    for step in count():
+        chunk = len(flight.prefill.tokens) if flight.prefill else 0
+        if step and not chunk:
+            break
+        seconds = 0.010 + chunk * 0.0005
+        stalls.append(seconds)
+        launched = engine.plan()
+        engine.commit(flight, StepResult(tuple(Sampled(row, 1) for row in flight.decode), seconds), 0.0)
+        flight = launched
+    assert max(stalls) <= 0.08 + 1e-9
+    assert max(stalls) > 0.06
