@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -68,7 +69,7 @@ class OpenAIRoutes:
     async def get_model(self, model: str) -> Response:
         """One model, by its key."""
         card, hosted = self._models.one(model)
-        return Response(model_body(card, hosted), media_type="application/json")
+        return Response(msgspec.json.encode(model_body(card, hosted)), media_type="application/json")
 
     async def _generate(self, request: Request, dialect: Dialect) -> Response:
         exchange = Exchange.of(request.scope)

@@ -31,7 +31,7 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         write_json([{"id": item.id, "label": item.label, "created": item.created} for item in records])
         return
-    rows = [(item.id, item.label, datetime.fromtimestamp(item.created, UTC).date().isoformat()) for item in records]
+    rows = [(item.id, item.label, _day(item.created)) for item in records]
     write_table(("id", "label", "created"), rows)
 
 
@@ -46,3 +46,7 @@ def revoke(
 
 def _file(context: typer.Context) -> KeyFile:
     return KeyFile(settings_of(context).keys_file)
+
+
+def _day(created: int) -> str:
+    return datetime.fromtimestamp(created, UTC).date().isoformat()

@@ -12,9 +12,10 @@ from allod.config import Settings
 from allod.core.card import ModelCard
 from allod.registry.catalog import Catalog
 from allod.registry.progress import ProgressCallback
+from allod.registry.settings import RegistrySettings
 
 _Serve = Callable[[Settings, Callable[[str], None]], int]
-_Pull = Callable[[Catalog, str, str | None, ProgressCallback, bool], ModelCard]
+_Pull = Callable[[Catalog, str, str | None, ProgressCallback, RegistrySettings], ModelCard]
 _Import = Callable[[Catalog, Path, str | None, ProgressCallback], ModelCard]
 
 
@@ -24,11 +25,12 @@ def serve(settings: Settings, on_listening: Callable[[str], None]) -> int:
     return call(settings, on_listening)
 
 
-def pull(catalog: Catalog, what: str, name: str | None, on_progress: ProgressCallback) -> ModelCard:
+def pull(
+    catalog: Catalog, what: str, name: str | None, on_progress: ProgressCallback, settings: RegistrySettings
+) -> ModelCard:
     """`allod.registry.pull.pull`: fetch a model."""
-    call: Callable[[Catalog, str, str | None, ProgressCallback], ModelCard]
-    call = import_module("allod.registry.pull").pull
-    return call(catalog, what, name, on_progress)
+    call: _Pull = import_module("allod.registry.pull").pull
+    return call(catalog, what, name, on_progress, settings)
 
 
 def import_path(catalog: Catalog, source: Path, name: str | None, on_progress: ProgressCallback) -> ModelCard:

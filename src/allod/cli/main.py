@@ -34,7 +34,7 @@ app.add_typer(settings.app, name="config")
 app.command("version")(version.version)
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001 -- the signature typer calls
+def _print_version(wanted: bool) -> None:
     if wanted:
         write(__version__)
         raise typer.Exit
@@ -47,7 +47,8 @@ def main(
     file: options.ConfigFile = None,
     pairs: options.Pairs = None,
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
     """Settings come from config.toml, ALLOD_SECTION_NAME variables, and flags: the last one wins."""

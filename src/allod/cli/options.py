@@ -14,7 +14,8 @@ from allod.registry.catalog import Catalog
 _GLOBAL = ("--home", "--config", "--set")
 
 Home = Annotated[
-    Path | None, typer.Option(help="Folder of models, keys and config.toml.", show_default="the user's data folder")
+    Path | None,
+    typer.Option(help="Folder of models, keys and config.toml.", show_default="the user's data folder"),
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="Configuration file.", show_default="config.toml in the home")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -63,7 +63,7 @@ class Residency:
         self._closing = False
 
     @asynccontextmanager
-    async def lease(self, card: ModelCard) -> AsyncIterator[Link]:
+    async def lease(self, card: ModelCard) -> AsyncGenerator[Link, None]:
         """Hold a model in memory. Leaving gives it back at once, without waiting.
 
         Raises:

@@ -153,7 +153,7 @@ class Supervisor:
                 if self._stop_asked.done():
                     break
                 self.restarts += 1
-        except Exception:
+        except Exception:  # noqa: BLE001 - task boundary: a fault of ours must not leave requests waiting
             _log.exception("the supervisor of %s broke", self.card.name)
             if self._worker is not None:
                 self._worker.link.lose("The model's supervisor broke; the server's log has the details.")
@@ -257,7 +257,9 @@ class Supervisor:
         doublings = min(self._setbacks, 16) - 1
         return min(_BACKOFF_CEILING_SECONDS, self._settings.restart_backoff_seconds * 2**doublings)
 
-    async def _until(self, *ends: asyncio.Future[object], timeout_seconds: float) -> None:
+    async def _until(
+        self, *ends: asyncio.Future[Ready | LoadFailed] | asyncio.Task[str], timeout_seconds: float
+    ) -> None:
         """Wait for one of the ends, a request to stop, or the time."""
         await asyncio.wait(
             {*ends, self._stop_asked}, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED

@@ -1,6 +1,7 @@
 """The models that are here. A name is a key: it reaches the file system in one function only."""
 
 import difflib
+import errno
 import re
 import secrets
 import shutil
@@ -122,8 +123,10 @@ class Catalog:
         self.require_free(card.name)
         try:
             staged.rename(self._path(card.name))
-        except FileExistsError as error:
-            raise _taken(card.name) from error
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+                raise _taken(card.name) from error
+            raise
 
     def require_free(self, name: str) -> None:
         """Refuse a name that is illegal or taken.

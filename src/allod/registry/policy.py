@@ -95,7 +95,8 @@ def require_codeless(config: Mapping[str, object], where: str) -> None:
             if part.get(key):
                 raise ImportRefused(
                     f"{where}: `{prefix}{key}` in {CONFIG_FILE} asks for code of the checkpoint's own, "
-                    f"and models never run code here; take a checkpoint of the same model in a form that MLX knows"
+                    f"and models never run code here; "
+                    f"take a checkpoint of the same model in a form that MLX knows"
                 )
 
 

@@ -78,16 +78,18 @@ def shards_of_index(path: Path) -> tuple[str, ...]:
     Raises:
         ImportRefused: it is no index, or names a file outside its own folder.
     """
-    shards = set(child(read_object(path), "weight_map").values())
-    if not shards:
+    named = child(read_object(path), "weight_map").values()
+    if not named:
         raise ImportRefused(f"{path.name} has no `weight_map`; fetch the checkpoint again")
-    for shard in shards:
+    shards: set[str] = set()
+    for shard in named:
         if not isinstance(shard, str) or not _is_plain_shard(shard):
             raise ImportRefused(
                 f"{path.name} names the shard {shard!r}, which is not a plain `*.safetensors` file name; "
                 f"do not trust this checkpoint"
             )
-    return tuple(sorted(cast("set[str]", shards)))
+        shards.add(shard)
+    return tuple(sorted(shards))
 
 
 def require_shards(index: Path, shards: Iterable[str], present: Iterable[str]) -> None:

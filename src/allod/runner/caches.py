@@ -4,19 +4,15 @@ A single row keeps the unbatched classes, which need no padding and no mask; two
 batched ones. The classes convert into each other without recomputing anything.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import cast
 
 import mlx.core as mx
-from mlx_lm.models.cache import (
-    ArraysCache,
-    CacheList,
-    KVCache,
-    LayerCache,
-    RotatingKVCache,
-)
+from mlx_lm.models import cache as kinds
+from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 
-RowState = list[LayerCache]
+RowState = list["kinds.LayerCache"]
 """One cache per layer."""
 
 
@@ -56,11 +52,10 @@ def why_alone(state: RowState) -> str:
     return ""
 
 
-def _why_layer_alone(layer: LayerCache) -> str:
-    if type(layer) is CacheList:
-        inner = cast("Sequence[LayerCache]", layer.caches)
-        return next((reason for cache in inner if (reason := _why_layer_alone(cache))), "")
-    if type(layer) is RotatingKVCache and layer.keep:
+def _why_layer_alone(layer: kinds.LayerCache) -> str:
+    if isinstance(layer, CacheList):
+        return next((reason for cache in layer.caches if (reason := _why_layer_alone(cache))), "")
+    if isinstance(layer, RotatingKVCache) and layer.keep:
         return "its sliding-window cache pins first tokens, which mlx-lm cannot batch"
     if type(layer) in (KVCache, RotatingKVCache, ArraysCache):
         return ""

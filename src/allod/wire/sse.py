@@ -25,10 +25,11 @@ class SseParser:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of every event that these bytes complete."""
-        if self._after_return:
-            chunk = chunk.removeprefix(b"\n") if chunk else chunk
-        self._after_return = chunk.endswith(b"\r") if chunk else self._after_return
-        *whole, rest = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        if not chunk:
+            return []
+        news = chunk.removeprefix(b"\n") if self._after_return else chunk
+        self._after_return = chunk.endswith(b"\r")
+        *whole, rest = news.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         events: list[bytes] = []
         for line in whole:
             self._line += line

@@ -8,7 +8,7 @@ from allod.core.ids import SequenceId, TenantId
 from allod.core.messages import Admitted, Emission, PrefillProgress, Refused, Stepped
 from allod.core.sampling import Sampling
 from allod.core.step import Join, Prefill, Sampled, Scores, StepPlan, StepResult
-from allod.engine.scheduler import Scheduler
+from allod.engine.scheduler import Occupancy, Scheduler
 from allod.engine.settings import EngineSettings
 from allod.testing.models import submission, tiny_facts
 
@@ -183,13 +183,7 @@ def test_a_cancelled_request_leaves_nothing_behind(plans_before: int):
     assert all(engine.commit(plan, result(plan), 0.0) == Stepped(()) for plan in [*plans, last])
     assert engine.idle
     assert engine.plan().is_empty
-    occupancy = engine.occupancy()
-    assert (occupancy.rows, occupancy.queued, occupancy.queued_tokens, occupancy.reserved_bytes) == (
-        0,
-        0,
-        0,
-        0,
-    )
+    assert engine.occupancy() == Occupancy(rows=0, prefilling=0, queued=0, queued_tokens=0, reserved_bytes=0)
 
 
 def test_only_living_choices_join_and_the_state_keeps_its_id():

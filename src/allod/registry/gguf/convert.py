@@ -76,7 +76,8 @@ def _checked_tensors(
     if strange:
         raise ImportRefused(
             f"{file_name} has {len(strange)} tensors that a {architecture.name} model with {layers} layers "
-            f"has no place for, such as {strange[0][:100]!r}; import the model's safetensors checkpoint instead"
+            f"has no place for, such as {strange[0][:100]!r}; "
+            f"import the model's safetensors checkpoint instead"
         )
     missing = sorted(needed - names)
     if missing:

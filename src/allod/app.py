@@ -1,0 +1,138 @@
+"""The gateway put together: the only module that names concrete classes of all rooms."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+
+from allod.api.application import Services, create
+from allod.api.feed import OpenFeeds
+from allod.api.keys import KeyFile
+from allod.api.listen import OnListening, run
+from allod.config import Settings, WorkerSettings
+from allod.core.card import ModelCard
+from allod.core.errors import AllodError, ConfigurationError, ModelNotFound
+from allod.core.ports import ModelHost
+from allod.local.backend import LocalBackend
+from allod.local.process import WorkerCommand
+from allod.local.render import PromptRenderer
+from allod.local.residency import Residency
+from allod.registry.catalog import Catalog
+from allod.service.chat import ChatService
+from allod.service.models import ModelService
+from allod.service.status import StatusService
+
+KEY_FILE = "keys.json"
+MODELS_FOLDER = "models"
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The application, and the answers it has open."""
+
+    app: FastAPI
+    feeds: OpenFeeds
+
+
+def compose(settings: Settings) -> Gateway:
+    """Everything of the gateway, wired but not started.
+
+    Raises:
+        ConfigurationError: a model to preload is not in the catalogue, or the door is left open.
+    """
+    catalog = Catalog(settings.home / MODELS_FOLDER)
+    resident = preloaded(settings, catalog)
+    residency = Residency(worker_command(settings, catalog), settings.local)
+    backend = LocalBackend(residency, PromptRenderer(catalog.folder))
+    services = Services(
+        chat=ChatService(catalog, backend),
+        models=ModelService(catalog, residency),
+        status=StatusService(residency, [card.name for card in resident]),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
+        loading = asyncio.create_task(preload(residency, resident))
+        try:
+            yield
+        finally:
+            loading.cancel()
+            with suppress(asyncio.CancelledError):
+                await loading
+            await residency.close()
+
+    feeds = OpenFeeds()
+    keys = KeyFile(settings.home / KEY_FILE)
+    return Gateway(create(settings.api, services, keys, feeds, lifespan), feeds)
+
+
+def build(settings: Settings) -> FastAPI:
+    """The application alone, for any ASGI server."""
+    return compose(settings).app
+
+
+def serve(
+    settings: Settings, on_listening: OnListening = lambda url: _log.info("listening on %s", url)
+) -> int:
+    """Serve until SIGINT or SIGTERM; 0 when the stop was orderly.
+
+    Args:
+        settings: of every room.
+        on_listening: told the base URL once connections are accepted.
+
+    Raises:
+        ConfigurationError: the port is taken, or a setting does not fit this machine.
+    """
+    logging.basicConfig(level=settings.api.log_level.upper(), format=_LOG_FORMAT)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its greetings are not ours
+    gateway = compose(settings)
+    return run(gateway.app, settings.api, gateway.feeds, on_listening)
+
+
+def worker_command(settings: Settings, catalog: Catalog) -> WorkerCommand:
+    """How to start the worker of a model."""
+    encoded = WorkerSettings.of(settings).to_json()
+
+    def command(card: ModelCard) -> Sequence[str]:
+        folder = str(catalog.folder(card))
+        return (sys.executable, "-m", "allod.worker", "--model", folder, "--settings", encoded)
+
+    return command
+
+
+def preloaded(settings: Settings, catalog: Catalog) -> tuple[ModelCard, ...]:
+    """The models that must be resident: those the owner named, else the only one there is.
+
+    Raises:
+        ConfigurationError: one is not in the catalogue, or there are more than may be resident.
+    """
+    named = settings.api.preload
+    if not named:
+        cards = catalog.cards()
+        return cards if len(cards) == 1 else ()
+    if len(named) > settings.local.max_resident_models:
+        raise ConfigurationError(
+            f"api.preload names {len(named)} models, but local.max_resident_models is "
+            f"{settings.local.max_resident_models}; name fewer, or raise that limit."
+        )
+    try:
+        return tuple(catalog.named(name) for name in named)
+    except ModelNotFound as error:
+        raise ConfigurationError(f"api.preload: {error.message}") from error
+
+
+async def preload(host: ModelHost, cards: Sequence[ModelCard]) -> None:
+    """Load models one after the other; one that cannot be loaded does not keep the others waiting."""
+    for card in cards:
+        try:
+            await host.load(card)
+        except AllodError as error:
+            _log.error("model %s is not loaded: %s", card.name, error.message)
+        except Exception:  # noqa: BLE001 - a task that nobody awaits until the end
+            _log.exception("model %s is not loaded", card.name)

@@ -1,0 +1,88 @@
+"""Why a request is not answered: what its model's card tells, and what a worker says."""
+
+from allod.core.card import ModelCard
+from allod.core.errors import (
+    AllodError,
+    Busy,
+    ContextLengthExceeded,
+    InternalFailure,
+    InvalidRequest,
+    MemoryExceeded,
+    ModelUnavailable,
+)
+from allod.core.messages import Refused
+from allod.core.request import Conversation, GenerationRequest
+
+
+def prompt_field(request: GenerationRequest) -> str:
+    """The field of the request that holds the prompt."""
+    return "messages" if isinstance(request.source, Conversation) else "prompt"
+
+
+def check(request: GenerationRequest, tokens: tuple[int, ...], card: ModelCard) -> None:
+    """Refuse what this model can never answer.
+
+    Args:
+        request: what was asked for.
+        tokens: its rendered prompt.
+        card: the model.
+
+    Raises:
+        InvalidRequest: no prompt, or a token id outside the vocabulary.
+        ContextLengthExceeded: prompt and answer do not fit the model's context.
+    """
+    if not tokens:
+        field = prompt_field(request)
+        raise InvalidRequest(f"{field}: the prompt has no tokens; send at least one", param=field)
+    _check_context(request, len(tokens), card.context_tokens)
+    _check_vocabulary(request, tokens, card.vocabulary)
+
+
+def refusal(refused: Refused, request: GenerationRequest) -> AllodError:
+    """The error for a submission that a worker did not take."""
+    field = prompt_field(request)
+    match refused.reason:
+        case "context":
+            return ContextLengthExceeded(refused.message, param=field)
+        case "memory":
+            return MemoryExceeded(refused.message, param=field)
+        case "invalid":
+            return InvalidRequest(refused.message)
+        case "queue_full":
+            return Busy(refused.message, retry_after_seconds=refused.retry_after_seconds)
+        case "draining":
+            return ModelUnavailable(refused.message, retry_after_seconds=refused.retry_after_seconds)
+        case unknown:
+            return InternalFailure(f"The worker refused the request ({unknown}): {refused.message}")
+
+
+def _check_context(request: GenerationRequest, prompt_tokens: int, context_tokens: int) -> None:
+    if prompt_tokens + (request.max_tokens or 1) <= context_tokens:
+        return
+    field = prompt_field(request)
+    limit = f"This model's maximum context length is {context_tokens} tokens. However, "
+    if request.max_tokens is None:
+        asked = f"your {field} resulted in {prompt_tokens} tokens. Please reduce the length of the {field}."
+    else:
+        asked = (
+            f"you requested {prompt_tokens + request.max_tokens} tokens ({prompt_tokens} in the {field}, "
+            f"{request.max_tokens} in the completion). "
+            f"Please reduce the length of the {field} or completion."
+        )
+    raise ContextLengthExceeded(limit + asked, param=field)
+
+
+def _check_vocabulary(request: GenerationRequest, tokens: tuple[int, ...], vocabulary: int) -> None:
+    field = prompt_field(request)
+    for token in tokens:
+        if not 0 <= token < vocabulary:
+            raise InvalidRequest(
+                f"{field}: {token} is not a token id of this model; ids are 0 to {vocabulary - 1}",
+                param=field,
+            )
+    for token, _ in request.sampling.logit_bias or ():
+        if not 0 <= token < vocabulary:
+            raise InvalidRequest(
+                f"logit_bias: {token} is not a token id of this model; ids are 0 to {vocabulary - 1}",
+                param="logit_bias",
+            )

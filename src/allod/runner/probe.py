@@ -1,0 +1,128 @@
+"""What a loaded model needs and whether its rows may share a step: measured on it, not believed.
+
+Two short prompts are run alone and then together. If the logits differ by more than rounding, the
+model's rows are served one at a time, and the reason is kept for `/v1/models`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import mlx.core as mx
+from mlx import nn
+from mlx_lm.models import cache as kinds
+from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache, make_prompt_cache
+
+from allod.core.step import LayerState, ModelFacts
+from allod.device.base import Platform
+from allod.runner import caches
+from allod.runner.caches import RowState
+from allod.runner.load import LoadedModel
+
+_PROMPTS = ((11, 23, 35, 47, 59), (13, 29, 41, 3, 71, 5, 17, 2, 31))
+_CONTINUATION = (7, 19, 37)
+_FLOAT32_TOLERANCE = 2e-3
+_LOW_PRECISION_TOLERANCE = 0.06
+"""Largest relative L2 distance of logits between alone and together. A wrong mask or a leaked row gives
+a distance near 1; rounding of bfloat16 over a deep model stays a few percent."""
+
+_ACTIVATION_FACTOR = 6
+"""Live hidden-size arrays of a layer: residual, normed, q, k, v and output."""
+
+
+def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int) -> ModelFacts:
+    """Run the probe and gather the facts the scheduler needs."""
+    state, vocabulary, item_bytes = _first_state(loaded.model)
+    reason = caches.why_alone(state) or _why_rows_disagree(loaded.model, vocabulary)
+    heads = loaded.number("num_attention_heads", default=1)
+    hidden = loaded.number("hidden_size", "d_model", default=1024)
+    inner = loaded.number("intermediate_size", default=4 * hidden)
+    facts = ModelFacts(
+        weights_bytes=loaded.weights_bytes,
+        budget_bytes=budget_bytes,
+        layers=_layer_states(state),
+        capacity_step_tokens=KVCache.step,
+        transient_bytes_per_token=item_bytes * (_ACTIVATION_FACTOR * hidden + 3 * inner),
+        transient_bytes_per_token_and_context=0 if platform.fuses_attention else item_bytes * heads,
+        context_tokens=loaded.context_tokens,
+        vocabulary=vocabulary,
+        batchable=not reason,
+        alone_because=reason,
+        compute=loaded.compute,
+        device=platform.description,
+    )
+    del state
+    mx.clear_cache()
+    return facts
+
+
+def _first_state(model: nn.Module) -> tuple[RowState, int, int]:
+    """A state after one short prompt, the vocabulary, and the bytes of one activation."""
+    state = make_prompt_cache(model)
+    logits: mx.array = model(mx.array([_PROMPTS[0]]), cache=state)
+    mx.eval(logits, caches.arrays(state))
+    return state, logits.shape[-1], logits.dtype.size
+
+
+def _layer_states(state: RowState) -> tuple[LayerState, ...]:
+    sums: defaultdict[tuple[str, int | None], list[int]] = defaultdict(lambda: [0, 0, 0])
+    for layer in state:
+        for kind, window, per_token, fixed in _describe(layer):
+            entry = sums[(kind, window)]
+            entry[0] += 1
+            entry[1] += per_token
+            entry[2] += fixed
+    return tuple(
+        LayerState(kind, layers, per_token, fixed, window)
+        for (kind, window), (layers, per_token, fixed) in sums.items()
+    )
+
+
+def _describe(layer: kinds.LayerCache) -> list[tuple[str, int | None, int, int]]:
+    """(kind, window in tokens, bytes per token, fixed bytes) of one layer's state."""
+    if isinstance(layer, CacheList):
+        return [part for inner in layer.caches for part in _describe(inner)]
+    if isinstance(layer, ArraysCache):
+        return [("recurrent", None, 0, layer.nbytes)]
+    if isinstance(layer, KVCache | RotatingKVCache) and layer.keys is not None and layer.values is not None:
+        per_token = (layer.keys.nbytes + layer.values.nbytes) // layer.keys.shape[2]
+        if isinstance(layer, RotatingKVCache):
+            return [("sliding", layer.max_size, per_token, 0)]
+        return [("full", None, per_token, 0)]
+    # A kind this version does not know is taken to grow by what the probe's prompt cost per token.
+    return [(type(layer).__name__, None, -(-layer.nbytes // len(_PROMPTS[0])), 0)]
+
+
+def _why_rows_disagree(model: nn.Module, vocabulary: int) -> str:
+    prompts = [[token % vocabulary for token in prompt] for prompt in _PROMPTS]
+    alone = [_continue(model, _prefilled(model, prompt), [prompt[-1]]) for prompt in prompts]
+    try:
+        merged = caches.merge([_prefilled(model, prompt) for prompt in prompts])
+        together = _continue(model, merged, [prompt[-1] for prompt in prompts])
+    except (ValueError, RuntimeError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
+        return f"its rows cannot be batched: {error}"
+    tolerance = _FLOAT32_TOLERANCE if together.dtype == mx.float32 else _LOW_PRECISION_TOLERANCE
+    for row, own in enumerate(alone):
+        reference = own[0].astype(mx.float32)
+        distance = mx.linalg.norm(together[row].astype(mx.float32) - reference) / mx.linalg.norm(reference)
+        if not distance.item() <= tolerance:
+            return f"its logits change by {distance.item():.1%} when rows share a step"
+    return ""
+
+
+def _prefilled(model: nn.Module, prompt: Sequence[int]) -> RowState:
+    state = make_prompt_cache(model)
+    mx.eval(model(mx.array([prompt[:-1]]), cache=state))
+    return state
+
+
+def _continue(model: nn.Module, state: RowState, last: Sequence[int]) -> mx.array:
+    """Logits (rows, steps, V) of feeding the last prompt tokens and then a fixed continuation."""
+    rows = len(last)
+    outputs: list[mx.array] = []
+    for tokens in ([*last], *([token] * rows for token in _CONTINUATION)):
+        outputs.append(model(mx.array(tokens)[:, None], cache=state)[:, -1:, :])
+    logits = mx.concatenate(outputs, axis=1)
+    mx.eval(logits)
+    return logits

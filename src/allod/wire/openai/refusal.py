@@ -1,0 +1,92 @@
+"""What pydantic found wrong, in a sentence a person can act on."""
+
+import json
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ValidationError
+
+from allod.core.errors import InvalidRequest
+from allod.wire.openai.schema import ChatMessage, StreamOptions, TextPart, flaw
+
+Location = Sequence[str | int]
+
+_INNER: dict[str, type[BaseModel]] = {
+    "messages": ChatMessage,
+    "content": TextPart,
+    "stream_options": StreamOptions,
+}
+_SHOWN_CHARACTERS = 40
+
+
+def refusal(error: ValidationError, shape: type[BaseModel]) -> InvalidRequest:
+    """The first fault, as an error that names the field, the value's problem and the way out."""
+    fault = error.errors(include_url=False, include_context=False)[0]
+    location = [key for key in fault["loc"] if not _is_mark(key)]
+    value: object = fault["input"]
+    if isinstance(value, str) and (found := flaw(value)):
+        return refused(path(location), f"holds {found}; leave it out")
+    if fault["type"] == "missing":
+        problem = "is missing"
+    elif location[-1] == "type":
+        return _foreign_part(location[:-1], value)
+    else:
+        problem = f"got {_described(value, by_value=fault['type'] == 'literal_error')}"
+    return refused(path(location), f"{problem}; send {_wanted(shape, location)}")
+
+
+def refused(field: str, sentence: str) -> InvalidRequest:
+    """An InvalidRequest about one field."""
+    return InvalidRequest(f"{field}: {sentence}", param=field)
+
+
+def path(location: Location) -> str:
+    """A location as clients write it: `messages[0].content`."""
+    text = ""
+    for key in location:
+        text += f"[{key}]" if isinstance(key, int) else f".{shown_name(key)}" if text else shown_name(key)
+    return text
+
+
+def shown_name(name: str) -> str:
+    """A name that came from outside, in printable ASCII and of bounded length, fit for a header."""
+    return ascii(name)[1:-1][:_SHOWN_CHARACTERS].replace(",", "\\x2c")
+
+
+def _is_mark(key: str | int) -> bool:
+    """Marks of pydantic's own in a location: `#text` names a branch of a union, `[key]` a dict's key."""
+    return isinstance(key, str) and (key.startswith("#") or key == "[key]")
+
+
+def _foreign_part(location: Location, kind: object) -> InvalidRequest:
+    name = shown_name(kind) if isinstance(kind, str) else _described(kind, by_value=False)
+    return refused(
+        path(location),
+        f"got a part of type {name}; this server version takes text only: "
+        'send parts of the form {"type": "text", "text": "..."}',
+    )
+
+
+def _wanted(shape: type[BaseModel], location: Location) -> str:
+    """The description of the innermost field on the way to the fault."""
+    wanted, inside = "another value", shape
+    for key in location:
+        if isinstance(key, str) and (field := inside.model_fields.get(key)):
+            wanted = field.description or wanted
+            inside = _INNER.get(key, inside)
+    return wanted
+
+
+def _described(value: object, *, by_value: bool) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return repr(value)[:_SHOWN_CHARACTERS]
+        case str():
+            return json.dumps(value[:_SHOWN_CHARACTERS]) if by_value else "a string"
+        case list():
+            return f"a list of length {len(value)}"  # pyright: ignore[reportUnknownArgumentType] -- any items do
+        case _:
+            return "an object"

@@ -1,0 +1,243 @@
+"""What every Runner keeps. Add an implementation to RUNNERS, and all of this holds for it too.
+
+A factory makes a fresh runner. It needs a vocabulary of at least 90 and a context of at least 200 tokens.
+"""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from allod.core.ids import SequenceId, TokenId
+from allod.core.ports import Runner
+from allod.core.sampling import Sampling
+from allod.core.step import Join, Prefill, Sampled, StepPlan, StepResult
+from allod.testing.models import tiny_facts
+from allod.testing.runner import FakeRunner
+
+Factory = Callable[[], Runner]
+
+RUNNERS: dict[str, Factory] = {
+    "fake": lambda: FakeRunner(tiny_facts()),
+    "fake, alone": lambda: FakeRunner(tiny_facts(batchable=False, alone_because="recurrent")),
+}
+
+GREEDY = Sampling(temperature=0.0)
+LONG = tuple((7 * place) % 83 + 1 for place in range(40))
+SHORT = (5, 3, 11, 2, 7)
+ANSWER = 6
+
+
+@pytest.fixture(params=RUNNERS.values(), ids=RUNNERS.keys())
+def make_runner(request: pytest.FixtureRequest) -> Factory:
+    return request.param
+
+
+@pytest.fixture
+def runner(make_runner: Factory) -> Runner:
+    return make_runner()
+
+
+@pytest.fixture
+def batching(runner: Runner) -> Runner:
+    if not runner.facts.batchable:
+        pytest.skip(f"rows do not share a step: {runner.facts.alone_because}")
+    return runner
+
+
+def ids(*numbers: int) -> tuple[SequenceId, ...]:
+    return tuple(SequenceId(number) for number in numbers)
+
+
+def prefill(runner: Runner, state: int, prompt: Sequence[TokenId], *, cuts: Sequence[int] = ()) -> None:
+    """Read all of a prompt but its last token, in pieces."""
+    edges = [0, *cuts, len(prompt) - 1]
+    for start, end in zip(edges, edges[1:], strict=False):
+        if end > start:
+            chunk = Prefill(SequenceId(state), tuple(prompt[start:end]))
+            runner.launch(StepPlan(prefill=chunk)).collect()
+
+
+def join(state: int, prompt: Sequence[TokenId], *rows: tuple[int, Sampling]) -> Join:
+    history = tuple(prompt) if any(sampling.needs_history for _, sampling in rows) else ()
+    entering = tuple((SequenceId(sequence), sampling) for sequence, sampling in rows)
+    return Join(SequenceId(state), entering, prompt[-1], history)
+
+
+def steps(
+    runner: Runner, rows: tuple[SequenceId, ...], count: int = ANSWER, *joins: Join
+) -> list[StepResult]:
+    """Decode these rows; the joins are part of the first step."""
+    first = runner.launch(StepPlan(join=joins, decode=rows)).collect()
+    return [first, *(runner.launch(StepPlan(decode=rows)).collect() for _ in range(count - 1))]
+
+
+def said(results: Sequence[StepResult], sequence: int) -> list[TokenId]:
+    return [each.token for result in results for each in result.sampled if each.sequence == sequence]
+
+
+def answer(runner: Runner, prompt: Sequence[TokenId], sampling: Sampling = GREEDY) -> list[TokenId]:
+    """What one row says alone."""
+    prefill(runner, 1, prompt)
+    tokens = said(steps(runner, ids(1), ANSWER, join(1, prompt, (1, sampling))), 1)
+    runner.launch(StepPlan(release=ids(1))).collect()
+    return tokens
+
+
+@pytest.mark.parametrize("cuts", [(16,), (1, 2, 3), (16, 32), (38,)])
+def test_chunks_do_not_change_the_answer(make_runner: Factory, cuts: tuple[int, ...]):
+    """A prompt read in any pieces gives the answer of the prompt read at once."""
+    runner = make_runner()
+    prefill(runner, 1, LONG, cuts=cuts)
+    tokens = said(steps(runner, ids(1), ANSWER, join(1, LONG, (1, GREEDY))), 1)
+    assert tokens == answer(make_runner(), LONG)
+
+
+def test_a_prompt_of_one_token_joins_without_prefill(runner: Runner):
+    """There is no state to consume, and a row starts all the same, twice alike."""
+    first = said(steps(runner, ids(1), ANSWER, join(1, (9,), (1, GREEDY))), 1)
+    runner.launch(StepPlan(release=ids(1))).collect()
+    second = said(steps(runner, ids(2), ANSWER, join(2, (9,), (2, GREEDY))), 2)
+    assert len(first) == ANSWER
+    assert first == second
+
+
+def test_a_row_says_the_same_alone_and_in_a_batch(make_runner: Factory, batching: Runner):
+    """Prompts of different lengths share every step, and neither notices."""
+    prefill(batching, 1, LONG)
+    prefill(batching, 2, SHORT)
+    both = steps(batching, ids(1, 2), ANSWER, join(1, LONG, (1, GREEDY)), join(2, SHORT, (2, GREEDY)))
+    assert said(both, 1) == answer(make_runner(), LONG)
+    assert said(both, 2) == answer(make_runner(), SHORT)
+
+
+@pytest.mark.parametrize("is_newcomer_longer", [False, True])
+def test_coming_and_going_does_not_disturb_others(
+    make_runner: Factory, batching: Runner, is_newcomer_longer: bool
+):
+    """A row that joins, a chunk that is read beside it, and a row that leaves change no other row."""
+    old, new = (SHORT, LONG) if is_newcomer_longer else (LONG, SHORT)
+    prefill(batching, 1, old)
+    results = steps(batching, ids(1), 2, join(1, old, (1, GREEDY)))
+    reading = StepPlan(decode=ids(1), prefill=Prefill(SequenceId(2), tuple(new[:-1])))
+    results.append(batching.launch(reading).collect())
+    results += steps(batching, ids(1, 2), 2, join(2, new, (2, GREEDY)))
+    leaving = StepPlan(release=ids(1), decode=ids(2))
+    results.append(batching.launch(leaving).collect())
+    results += steps(batching, ids(2), ANSWER - 3)
+    assert said(results, 1) == answer(make_runner(), old)[:5]
+    assert said(results, 2) == answer(make_runner(), new)
+
+
+def test_one_prompt_forks_into_rows(make_runner: Factory, batching: Runner):
+    """N greedy choices of one prompt all say what one would."""
+    prefill(batching, 1, LONG)
+    rows = ((1, GREEDY), (2, GREEDY), (3, GREEDY))
+    results = steps(batching, ids(1, 2, 3), ANSWER, join(1, LONG, *rows))
+    alone = answer(make_runner(), LONG)
+    assert [said(results, sequence) for sequence in (1, 2, 3)] == [alone, alone, alone]
+
+
+def test_a_state_outlives_the_choice_it_is_named_after(make_runner: Factory, runner: Runner):
+    """The rows that join need not include the sequence the state was prefilled under."""
+    prefill(runner, 1, SHORT)
+    tokens = said(steps(runner, ids(2), ANSWER, join(1, SHORT, (2, GREEDY))), 2)
+    assert tokens == answer(make_runner(), SHORT)
+
+
+def test_a_seed_makes_a_row_repeat_itself(make_runner: Factory, runner: Runner):
+    """With a seed, sampling at temperature 1 is a function of the prompt."""
+    seeded = Sampling(temperature=1.0, seed=1234)
+    assert answer(runner, SHORT, seeded) == answer(make_runner(), SHORT, seeded)
+
+
+def test_a_seed_does_not_care_for_the_batch(make_runner: Factory, batching: Runner):
+    """A seeded row says the same whatever else is in the batch."""
+    seeded = Sampling(temperature=1.0, seed=7)
+    prefill(batching, 1, SHORT)
+    prefill(batching, 2, LONG)
+    both = steps(batching, ids(2, 1), ANSWER, join(2, LONG, (2, GREEDY)), join(1, SHORT, (1, seeded)))
+    assert said(both, 1) == answer(make_runner(), SHORT, seeded)
+
+
+def test_penalties_take_the_prompt(runner: Runner):
+    """A join that carries the prompt for its history is understood."""
+    tokens = answer(runner, SHORT, Sampling(temperature=0.0, repetition_penalty=1.3, presence_penalty=0.5))
+    assert len(tokens) == ANSWER
+
+
+def test_results_come_in_the_order_of_the_plan(batching: Runner):
+    """One entry per decoded row, in the order of `decode`, whichever that is."""
+    prefill(batching, 1, SHORT)
+    first = steps(batching, ids(2, 1), 1, join(1, SHORT, (1, GREEDY), (2, GREEDY)))[0]
+    second = batching.launch(StepPlan(decode=ids(1, 2))).collect()
+    assert [each.sequence for each in first.sampled] == [2, 1]
+    assert [each.sequence for each in second.sampled] == [1, 2]
+
+
+def test_a_step_may_start_before_the_last_one_is_read(make_runner: Factory, runner: Runner):
+    """With one step in flight the tokens are those of a runner that waits for each."""
+    prefill(runner, 1, SHORT)
+    flights = [runner.launch(StepPlan(join=(join(1, SHORT, (1, GREEDY)),), decode=ids(1)))]
+    results: list[StepResult] = []
+    for _ in range(ANSWER - 1):
+        flights.append(runner.launch(StepPlan(decode=ids(1))))
+        results.append(flights.pop(0).collect())
+    last = runner.launch(StepPlan(release=ids(1)))
+    results.append(flights.pop().collect())
+    assert last.collect().sampled == ()
+    assert said(results, 1) == answer(make_runner(), SHORT)
+
+
+@pytest.mark.parametrize("wanted", [None, 0, 3])
+def test_scores_come_exactly_when_asked_for(runner: Runner, wanted: int | None):
+    """Log probabilities are at most 0, alternatives as many as asked for, the likeliest first."""
+    sampling = Sampling(temperature=0.0, top_logprobs=wanted)
+    prefill(runner, 1, SHORT)
+    results = steps(runner, ids(1), 2, join(1, SHORT, (1, sampling)))
+    for sampled in (each for result in results for each in result.sampled):
+        require_scores(sampled, wanted)
+
+
+def require_scores(sampled: Sampled, wanted: int | None) -> None:
+    if wanted is None:
+        assert sampled.scores is None
+        return
+    assert sampled.scores is not None
+    assert sampled.scores.chosen <= 0.0
+    logprobs = [logprob for _, logprob in sampled.scores.alternatives]
+    assert len(logprobs) == wanted
+    assert logprobs == sorted(logprobs, reverse=True)
+    if wanted:
+        assert sampled.scores.alternatives[0] == (sampled.token, sampled.scores.chosen)
+
+
+def test_tokens_are_of_the_vocabulary_and_time_passes(runner: Runner):
+    """Ids index the vocabulary; a step that works is busy for a finite time above zero."""
+    prefill(runner, 1, SHORT)
+    for result in steps(runner, ids(1), ANSWER, join(1, SHORT, (1, GREEDY))):
+        assert all(0 <= each.token < runner.facts.vocabulary for each in result.sampled)
+        assert 0.0 < result.seconds < 600.0
+
+
+def test_release_gives_the_memory_back(runner: Runner):
+    """Rows and half-read prompts hold bytes; released, they hold none that count."""
+    answer(runner, SHORT)
+    before = runner.memory().active_bytes
+    prefill(runner, 2, LONG)
+    steps(runner, ids(2), 2, join(2, LONG, (2, GREEDY)))
+    runner.launch(StepPlan(decode=ids(2), prefill=Prefill(SequenceId(3), LONG[:16]))).collect()
+    held = runner.memory().active_bytes - before
+    assert held > 0
+    runner.launch(StepPlan(release=ids(2, 3))).collect()
+    assert runner.memory().active_bytes - before <= held / 10
+    assert runner.memory().peak_bytes >= before + held
+
+
+def test_facts_are_sound(runner: Runner):
+    """What admission counts with is there, and the weights leave room."""
+    facts = runner.facts
+    assert 0 < facts.weights_bytes < facts.budget_bytes
+    assert facts.layers
+    assert facts.capacity_step_tokens > 0
+    assert min(facts.transient_bytes_per_token, facts.transient_bytes_per_token_and_context) >= 0
+    assert facts.batchable == (facts.alone_because == "")

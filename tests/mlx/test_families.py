@@ -1,0 +1,141 @@
+"""Greedy text equals mlx-lm's own, for every family of KV state, alone and in a batch of mixed lengths."""
+
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+from mlx_lm.generate import generate_step
+
+from allod.core.ids import SequenceId
+from allod.core.sampling import Sampling
+from allod.core.step import Join, Prefill, StepPlan
+from allod.device.choose import choose
+from allod.runner.load import LoadedModel, load
+from allod.runner.probe import measure
+from allod.runner.settings import RunnerSettings
+from allod.runner.step import MlxRunner
+from tests.scaffolding.families import FAMILIES, VOCABULARY, write_random_model
+
+pytestmark = pytest.mark.mlx
+
+BUDGET_BYTES = 2**31
+STEPS = 24
+LENGTHS = (1, 2, 5, 40, 70)
+GREEDY = Sampling(temperature=0.0)
+TIE_MARGIN = 1e-3
+"""Two logits closer than this may change order when a product is summed in another order."""
+
+
+def prompt_of(length: int) -> list[int]:
+    return [(17 * length + 31 * position + position * position) % VOCABULARY for position in range(length)]
+
+
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
+def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    folder: Path = tmp_path_factory.mktemp("families") / request.param
+    write_random_model(request.param, folder)
+    return load(folder, RunnerSettings(), choose("cpu"), BUDGET_BYTES)
+
+
+@pytest.fixture
+def runner(loaded: LoadedModel) -> MlxRunner:
+    return MlxRunner(loaded.model, measure(loaded, choose("cpu"), BUDGET_BYTES))
+
+
+def reference(loaded: LoadedModel, prompt: list[int], steps: int) -> list[int]:
+    generated = generate_step(mx.array(prompt), loaded.model, max_tokens=steps)
+    return [token for token, _ in generated]
+
+
+def prefill(runner: MlxRunner, sequence: int, prompt: list[int], chunk: int = 16) -> None:
+    for start in range(0, len(prompt) - 1, chunk):
+        tokens = tuple(prompt[:-1][start : start + chunk])
+        runner.launch(StepPlan(prefill=Prefill(SequenceId(sequence), tokens))).collect()
+
+
+def join(sequence: int, prompt: list[int], sampling: Sampling = GREEDY) -> Join:
+    identifier = SequenceId(sequence)
+    return Join(identifier, ((identifier, sampling),), prompt[-1], tuple(prompt))
+
+
+def assert_same_or_tied(loaded: LoadedModel, prompt: list[int], got: list[int], wanted: list[int]) -> None:
+    """Equal, or first different where mlx-lm's own logits of both tokens are within TIE_MARGIN."""
+    if got == wanted:
+        return
+    at = next(index for index, pair in enumerate(zip(got, wanted, strict=True)) if pair[0] != pair[1])
+    logits = loaded.model(mx.array([prompt + wanted[:at]]))[0, -1].astype(mx.float32)
+    margin = abs((logits[got[at]] - logits[wanted[at]]).item())
+    assert margin < TIE_MARGIN, f"token {at}: {got[at]} instead of {wanted[at]}, {margin} apart"
+
+
+def test_every_family_here_can_be_batched(runner: MlxRunner) -> None:
+    """The load-time probe finds nothing against batching any of these families."""
+    assert runner.facts.alone_because == ""
+    assert runner.facts.vocabulary == VOCABULARY
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_alone_equals_mlx_lm(loaded: LoadedModel, runner: MlxRunner, length: int) -> None:
+    """A row alone gives mlx-lm's tokens, also past the sliding window and from a one-token prompt."""
+    prompt = prompt_of(length)
+    prefill(runner, 1, prompt, chunk=2048)
+    sequence = SequenceId(1)
+    tokens: list[int] = []
+    flight = runner.launch(StepPlan(join=(join(1, prompt),), decode=(sequence,)))
+    for _ in range(STEPS - 1):
+        following = runner.launch(StepPlan(decode=(sequence,)))
+        tokens.append(flight.collect().sampled[0].token)
+        flight = following
+    tokens.append(flight.collect().sampled[0].token)
+    assert tokens == reference(loaded, prompt, STEPS)
+
+
+def test_mixed_batch_with_arrivals_and_departures_equals_mlx_lm(
+    loaded: LoadedModel, runner: MlxRunner
+) -> None:
+    """Rows of all lengths join one after another, leave at different steps, and each gives its own text."""
+    prompts = {index: prompt_of(length) for index, length in enumerate(LENGTHS, start=1)}
+    ends = {1: 30, 2: 12, 3: 33, 4: 20, 5: 26}
+    tokens: dict[int, list[int]] = {index: [] for index in prompts}
+    rows: list[int] = []
+    step = 0
+    while len(tokens[3]) < ends[3] or rows:
+        arriving = [index for index in prompts if step == 3 * (index - 1)]
+        for index in arriving:
+            prefill(runner, index, prompts[index])
+        leaving = [index for index in rows if len(tokens[index]) >= ends[index]]
+        rows = [index for index in rows if index not in leaving] + arriving
+        plan = StepPlan(
+            release=tuple(SequenceId(index) for index in leaving),
+            join=tuple(join(index, prompts[index]) for index in arriving),
+            decode=tuple(SequenceId(index) for index in rows),
+        )
+        for sampled in runner.launch(plan).collect().sampled:
+            tokens[sampled.sequence].append(sampled.token)
+        step += 1
+    for index, prompt in prompts.items():
+        assert_same_or_tied(loaded, prompt, tokens[index], reference(loaded, prompt, ends[index]))
+
+
+def test_forks_of_one_prompt_are_independent_rows(loaded: LoadedModel, runner: MlxRunner) -> None:
+    """Three choices of one prefilled prompt: greedy ones equal mlx-lm, a seeded one equals itself alone."""
+    prompt = prompt_of(40)
+    seeded = Sampling(temperature=1.0, seed=5)
+    alone: list[int] = []
+    prefill(runner, 9, prompt)
+    plan = StepPlan(join=(join(9, prompt, seeded),), decode=(SequenceId(9),))
+    for _ in range(8):
+        alone.append(runner.launch(plan).collect().sampled[0].token)
+        plan = StepPlan(decode=(SequenceId(9),))
+    prefill(runner, 1, prompt)
+    ids = (SequenceId(1), SequenceId(2), SequenceId(3))
+    fork = Join(ids[0], ((ids[0], GREEDY), (ids[1], seeded), (ids[2], GREEDY)), prompt[-1], ())
+    plan = StepPlan(release=(SequenceId(9),), join=(fork,), decode=ids)
+    rows: dict[int, list[int]] = {1: [], 2: [], 3: []}
+    for _ in range(8):
+        for sampled in runner.launch(plan).collect().sampled:
+            rows[sampled.sequence].append(sampled.token)
+        plan = StepPlan(decode=ids)
+    assert_same_or_tied(loaded, prompt, rows[1], reference(loaded, prompt, 8))
+    assert rows[3] == rows[1]
+    assert rows[2] == alone

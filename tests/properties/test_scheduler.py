@@ -1,0 +1,247 @@
+"""Scheduler and strict FakeRunner, driven at random with one step in flight, as the worker drives them."""
+
+from dataclasses import dataclass, field
+
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from allod.core.ids import RequestId, SequenceId, TenantId
+from allod.core.messages import Admitted, Refused, Stepped, Submit
+from allod.core.ports import Flight
+from allod.core.sampling import Sampling
+from allod.core.step import LayerState, StepPlan
+from allod.engine.scheduler import Occupancy, Scheduler
+from allod.engine.settings import EngineSettings
+from allod.testing.models import tiny_facts
+from allod.testing.runner import FakeRunner, expected_tokens
+
+VOCABULARY = 13
+CONTEXT = 120
+SLIDING = LayerState("sliding", 2, bytes_per_token=4, fixed_bytes=5, window_tokens=24)
+FULL = LayerState("full", 2, bytes_per_token=10, fixed_bytes=0, window_tokens=None)
+
+SAMPLINGS = st.builds(
+    Sampling,
+    temperature=st.sampled_from([0.0, 1.0]),
+    seed=st.none() | st.integers(0, 3),
+    presence_penalty=st.sampled_from([0.0, 0.0, 0.5]),
+    top_logprobs=st.none() | st.integers(0, 2),
+)
+TOKENS = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=90).map(tuple)
+
+
+@dataclass
+class Record:
+    """What the test knows of one sequence."""
+
+    submit: Submit
+    sampling: Sampling
+    max_tokens: int
+    state: SequenceId
+    tokens: list[int] = field(default_factory=list)
+    finish: str | None = None
+    cancelled: bool = False
+
+    @property
+    def is_living(self) -> bool:
+        return self.finish is None and not self.cancelled
+
+
+class EngineMachine(RuleBasedStateMachine):
+    """Every rule is something a gateway or the loop can do, in any order."""
+
+    @initialize(
+        rows=st.integers(1, 5),
+        state_bytes=st.integers(500, 20_000),
+        per_context=st.sampled_from([0, 1]),
+        batchable=st.booleans(),
+        chunk=st.sampled_from([16, 64, 2048]),
+        queued=st.integers(1, 6),
+    )
+    def start(
+        self, rows: int, state_bytes: int, per_context: int, batchable: bool, chunk: int, queued: int
+    ) -> None:
+        facts = tiny_facts(
+            vocabulary=VOCABULARY,
+            context_tokens=CONTEXT,
+            layers=(FULL, SLIDING),
+            weights_bytes=777,
+            budget_bytes=777 + state_bytes,
+            transient_bytes_per_token=3,
+            transient_bytes_per_token_and_context=per_context,
+            batchable=batchable,
+            alone_because="" if batchable else "recurrent",
+        )
+        limits = EngineSettings(
+            max_batch_rows=rows,
+            max_prefill_chunk_tokens=chunk,
+            max_queued_requests=queued,
+            max_queued_tokens=300,
+            default_max_tokens=9,
+            max_decode_stall_ms=20,
+        )
+        self.facts = facts
+        self.scheduler = Scheduler(facts, limits)
+        self.runner = FakeRunner(facts)
+        self.records: dict[SequenceId, Record] = {}
+        self.started: dict[TenantId, list[SequenceId]] = {}
+        self.airborne: tuple[StepPlan, Flight] | None = None
+        self.now = 0.0
+        self.next_id = 0
+
+    @rule(
+        tokens=TOKENS,
+        samplings=st.lists(SAMPLINGS, min_size=1, max_size=3).map(tuple),
+        max_tokens=st.none() | st.integers(1, 40),
+        stops=st.lists(st.integers(0, VOCABULARY - 1), max_size=2).map(tuple),
+        tenant=st.sampled_from("abc").map(TenantId),
+    )
+    def submit(
+        self,
+        tokens: tuple[int, ...],
+        samplings: tuple[Sampling, ...],
+        max_tokens: int | None,
+        stops: tuple[int, ...],
+        tenant: TenantId,
+    ) -> None:
+        sequences = tuple(SequenceId(self.next_id + place) for place in range(len(samplings)))
+        self.next_id += len(samplings)
+        request = RequestId(f"r{sequences[0]}")
+        command = Submit(request, sequences, samplings, tokens, max_tokens, stops, tenant)
+        answer = self.scheduler.submit(command, self.now)
+        assert answer.request == request
+        if isinstance(answer, Refused):
+            assert (answer.retry_after_seconds is not None) == (answer.reason == "queue_full")
+            return
+        self.remember(command, answer)
+
+    def remember(self, command: Submit, answer: Admitted) -> None:
+        if command.max_tokens is not None:
+            assert answer.max_tokens == command.max_tokens
+        assert len(command.tokens) + answer.max_tokens <= CONTEXT
+        for sequence, sampling in zip(command.sequences, command.samplings, strict=True):
+            state = command.sequences[0] if self.facts.batchable else sequence
+            self.records[sequence] = Record(command, sampling, answer.max_tokens, state)
+
+    @precondition(lambda self: self.records)
+    @rule(data=st.data(), whole=st.booleans())
+    def cancel(self, data: st.DataObject, whole: bool) -> None:
+        """A choice, or a request with all its choices; finished ones may be named too."""
+        sequence = data.draw(st.sampled_from(sorted(self.records)))
+        sequences = self.records[sequence].submit.sequences if whole else (sequence,)
+        self.scheduler.cancel((*sequences, SequenceId(10**6)))
+        for each in sequences:
+            self.records[each].cancelled |= self.records[each].finish is None
+
+    @rule(steps=st.integers(1, 6))
+    def steps(self, steps: int) -> None:
+        for _ in range(steps):
+            self.step()
+
+    def step(self) -> None:
+        """One turn of the worker's loop."""
+        plan = self.scheduler.plan()
+        launched = None
+        if not plan.is_empty:
+            launched = (plan, self.runner.launch(plan))
+            self.note_starts(plan)
+        self.check_places(plan)
+        if self.airborne is not None:
+            flown, flight = self.airborne
+            result = flight.collect()
+            self.now += result.seconds
+            self.take(flown, self.scheduler.commit(flown, result, self.now))
+        else:
+            assert launched or self.scheduler.idle, "work is left, but none is planned"
+        self.airborne = launched
+
+    def note_starts(self, plan: StepPlan) -> None:
+        """First come, first served within a tenant: ids grow in the order of submission."""
+        states = [join.state for join in plan.join]
+        states += [plan.prefill.state] if plan.prefill else []
+        for state in states:
+            line = self.started.setdefault(self.records[state].submit.tenant, [])
+            if state not in line:
+                assert not line or line[-1] < state
+                line.append(state)
+
+    def check_places(self, plan: StepPlan) -> None:
+        """After a launch every living sequence is in exactly one place, and the counters say so."""
+        occupancy = self.scheduler.occupancy()
+        started = {state for line in self.started.values() for state in line}
+        landing = self.airborne[0].decode if self.airborne else ()
+        waiting: set[SequenceId] = set()
+        for sequence, record in self.records.items():
+            if not record.is_living:
+                continue
+            is_waiting = record.state not in started
+            is_reading = record.state in self.runner.states
+            is_row = sequence in self.runner.rows
+            is_landing = sequence in landing and sequence in plan.release
+            assert is_waiting + is_reading + is_row + is_landing == 1
+            if is_waiting:
+                waiting.add(record.state)
+        assert occupancy.rows == len(self.runner.rows)
+        assert occupancy.prefilling == len(self.runner.states) <= 1
+        assert occupancy.queued == len(waiting)
+        assert occupancy.queued_tokens == sum(len(self.records[each].submit.tokens) for each in waiting)
+
+    def take(self, plan: StepPlan, stepped: Stepped) -> None:
+        speaking = {each for each, record in self.records.items() if record.is_living and record.tokens}
+        assert speaking <= {emission.sequence for emission in stepped.emissions}, "a row waited"
+        for emission in stepped.emissions:
+            record = self.records[emission.sequence]
+            assert record.is_living
+            record.tokens += emission.tokens
+            record.finish = emission.finish
+            assert len(emission.scores) == (record.sampling.top_logprobs is not None)
+            is_stop = record.tokens[-1] in record.submit.stop_tokens
+            is_full = len(record.tokens) == record.max_tokens
+            assert emission.finish == ("stop" if is_stop else "length" if is_full else None)
+        for progress in stepped.progress:
+            assert plan.prefill is not None
+            assert 0 < progress.done_tokens < progress.total_tokens
+
+    @invariant()
+    def reserved_bytes_fit(self) -> None:
+        assert self.scheduler.occupancy().reserved_bytes <= self.facts.budget_bytes - self.facts.weights_bytes
+
+    @invariant()
+    def idle_means_nobody_is_owed(self) -> None:
+        owed = any(record.is_living for record in self.records.values())
+        if self.scheduler.idle:
+            assert not owed
+            assert not self.scheduler.plan().decode
+
+    @invariant()
+    def text_never_depends_on_the_batch(self) -> None:
+        for record in self.records.values():
+            whole = expected_tokens(
+                record.submit.tokens,
+                record.sampling,
+                vocabulary=VOCABULARY,
+                max_tokens=record.max_tokens,
+                stop_tokens=record.submit.stop_tokens,
+            )
+            said = tuple(record.tokens)
+            assert said == (whole if record.finish else whole[: len(said)])
+
+    def teardown(self) -> None:
+        """Left alone, everything ends: finished or cancelled, exactly once, and nothing is held."""
+        if not hasattr(self, "records"):
+            return
+        turns = 0
+        while not (self.scheduler.idle and self.airborne is None):
+            self.step()
+            turns += 1
+            assert turns < 10_000, "the engine does not come to rest"
+        for record in self.records.values():
+            assert (record.finish is not None) != record.cancelled
+        assert (self.runner.rows, self.runner.states) == ((), ())
+        assert self.runner.memory().active_bytes == self.facts.weights_bytes
+        assert self.scheduler.occupancy() == Occupancy(0, 0, 0, 0, 0)
+
+
+EngineMachine.TestCase.settings = hypothesis_settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestEngine = EngineMachine.TestCase

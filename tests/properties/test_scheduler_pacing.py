@@ -1,0 +1,76 @@
+"""The pacer's promises in simulation, with the lag of one step in flight."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from allod.engine.pacing import CHUNK_MULTIPLE_TOKENS, STALL_SHARE, PrefillPacer
+
+STALL_SECONDS = 0.25
+LEARNING_CHUNKS = 24
+NO_CAP = 10**9
+
+
+class Simulation:
+    """Long prompts beside decoding rows; the chunk of step k+1 is sized before step k is known."""
+
+    def __init__(self, decode_seconds: float) -> None:
+        self.pacer = PrefillPacer(2048, STALL_SECONDS)
+        self.decode_seconds = decode_seconds
+        self.pacer.observe(decodes=True, chunk_tokens=0, seconds=decode_seconds)
+        self.flying: tuple[int, float] | None = None
+
+    def step(self, token_seconds: float) -> tuple[int, float, float]:
+        """Chunk, predicted seconds and real seconds of the next step."""
+        chunk = self.pacer.chunk_tokens(decodes=True, cap_tokens=NO_CAP)
+        predicted = self.pacer.predicted_seconds(chunk, decodes=True)
+        if self.flying is not None:
+            size, seconds = self.flying
+            self.pacer.observe(decodes=True, chunk_tokens=size, seconds=seconds)
+        real = self.decode_seconds + chunk * token_seconds
+        self.flying = chunk, real
+        return chunk, predicted, real
+
+
+FACTORS = st.lists(st.floats(0.5, 2.0), min_size=LEARNING_CHUNKS + 1, max_size=80)
+DECODE = st.floats(0.001, 0.15)
+COST = st.floats(1e-5, 1e-3)
+
+
+@given(factors=FACTORS, decode_seconds=DECODE, cost=COST)
+def test_predicted_stalls_stay_within_the_bound(factors: list[float], decode_seconds: float, cost: float):
+    """Costs that change by up to two per step: what is predicted never exceeds the target, the least
+    chunk excepted; a real stall exceeds it by at most what the cost rose since it was last seen.
+    """
+    simulation, costs = Simulation(decode_seconds), [cost]
+    for step, factor in enumerate(factors):
+        costs.append(costs[-1] * factor)
+        chunk, predicted, real = simulation.step(costs[-1])
+        if step < LEARNING_CHUNKS or chunk == CHUNK_MULTIPLE_TOKENS:
+            continue
+        target = STALL_SHARE * STALL_SECONDS
+        assert predicted <= target + 1e-9
+        last_seen = costs[-3]
+        assert real <= decode_seconds + (target - decode_seconds) * costs[-1] / last_seen + 1e-9
+
+
+@given(growth=st.floats(1.0, 1.08), decode_seconds=DECODE, cost=COST)
+def test_a_growing_context_keeps_real_stalls_within_the_bound(
+    growth: float, decode_seconds: float, cost: float
+):
+    """Cost per token that rises by up to 8 % a chunk is absorbed by the share that is held back."""
+    simulation = Simulation(decode_seconds)
+    for step in range(60):
+        chunk, _, real = simulation.step(cost * growth**step)
+        if step >= LEARNING_CHUNKS and chunk > CHUNK_MULTIPLE_TOKENS:
+            assert real <= STALL_SECONDS
+
+
+@given(decode_seconds=DECODE, cost=COST)
+def test_steady_costs_use_the_target(decode_seconds: float, cost: float):
+    """The bound is not kept by crawling: at steady cost a chunk fills the target to one multiple of 16."""
+    simulation = Simulation(decode_seconds)
+    for _ in range(LEARNING_CHUNKS):
+        simulation.step(cost)
+    chunk, _, real = simulation.step(cost)
+    spare = STALL_SHARE * STALL_SECONDS - real
+    assert chunk == 2048 or spare <= (CHUNK_MULTIPLE_TOKENS + 1) * cost + 1e-9

@@ -1,0 +1,36 @@
+from collections.abc import Sequence
+from typing import Self
+
+import mlx.core as mx
+import mlx.nn as nn
+
+class LayerCache:
+    """The methods this project relies on, common to mlx-lm's cache classes (`_BaseCache` and duck types)."""
+
+    state: object
+    @property
+    def nbytes(self) -> int: ...
+    def merge(self, caches: Sequence[LayerCache]) -> LayerCache: ...
+    def extend(self, other: LayerCache) -> None: ...
+    def filter(self, batch_indices: mx.array) -> None: ...
+    def extract(self, idx: int) -> LayerCache: ...
+
+class KVCache(LayerCache):
+    step: int
+    keys: mx.array | None
+    values: mx.array | None
+
+class RotatingKVCache(LayerCache):
+    keep: int
+    max_size: int
+    keys: mx.array | None
+    values: mx.array | None
+    def __init__(self, max_size: int, keep: int = 0) -> None: ...
+
+class ArraysCache(LayerCache):
+    cache: list[mx.array | None]
+
+class CacheList(LayerCache):
+    caches: tuple[LayerCache, ...]
+
+def make_prompt_cache(model: nn.Module, max_kv_size: int | None = None) -> list[LayerCache]: ...
