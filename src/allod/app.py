@@ -77,9 +77,12 @@ def build(settings: Settings) -> FastAPI:
     return compose(settings).app
 
 
-def serve(
-    settings: Settings, on_listening: OnListening = lambda url: _log.info("listening on %s", url)
-) -> int:
+def log_address(url: str) -> None:
+    """What `serve` does with the base URL when nobody else wants it."""
+    _log.info("listening on %s", url)
+
+
+def serve(settings: Settings, on_listening: OnListening = log_address) -> int:
     """Serve until SIGINT or SIGTERM; 0 when the stop was orderly.
 
     Args:

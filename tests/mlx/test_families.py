@@ -5,6 +5,7 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 from mlx_lm.generate import generate_step
+from tests.scaffolding.families import FAMILIES, VOCABULARY, write_random_model
 
 from allod.core.ids import SequenceId
 from allod.core.sampling import Sampling
@@ -14,7 +15,6 @@ from allod.runner.load import LoadedModel, load
 from allod.runner.probe import measure
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
-from tests.scaffolding.families import FAMILIES, VOCABULARY, write_random_model
 
 pytestmark = pytest.mark.mlx
 

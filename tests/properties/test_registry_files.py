@@ -108,7 +108,7 @@ def test_any_bytes_are_no_weights(folder: Path, content: bytes) -> None:
             read_tensors(path)
         except ImportRefused:
             continue
-        assert content[:8] == begin[:8] or len(path.read_bytes()) >= 10
+        assert path.stat().st_size >= len(b"12345678{}")
 
 
 @given(name=st.text(max_size=100) | st.from_regex(r"[a-z0-9._/-]{1,100}", fullmatch=True))

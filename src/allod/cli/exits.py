@@ -43,5 +43,5 @@ def code_of(error: AllodError) -> ExitCode:
 
 def epilog() -> str:
     """The table for `allod --help`."""
-    rows = [f"{code.value} {meaning}" for code, meaning in MEANINGS.items()]
-    return "Exit codes: " + "; ".join(rows) + "."
+    rows = [f"{code.value}: {meaning}" for code, meaning in MEANINGS.items()]
+    return "\n\n".join(("Exit codes:", *rows))

@@ -33,6 +33,12 @@ def pull(
     return call(catalog, what, name, on_progress, settings)
 
 
+def starter_name() -> str:
+    """`allod.registry.starter.STARTER_NAME`: the model that `allod up` begins with."""
+    name: str = import_module("allod.registry.starter").STARTER_NAME
+    return name
+
+
 def import_path(catalog: Catalog, source: Path, name: str | None, on_progress: ProgressCallback) -> ModelCard:
     """`allod.registry.importing.import_path`: take a checkpoint in from disk."""
     call: _Import = import_module("allod.registry.importing").import_path

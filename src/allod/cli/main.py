@@ -16,7 +16,7 @@ app = typer.Typer(
     name="allod",
     help="A server for language models on your own machine, with OpenAI's API.\n\n"
     "`allod up` is all it takes: it fetches a small model if there is none, and serves it.",
-    epilog="--home, --config and --set may stand before or after the command. " + epilog(),
+    epilog="--home, --config and --set may stand before or after the command.\n\n" + epilog(),
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,

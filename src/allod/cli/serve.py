@@ -11,7 +11,6 @@ from allod.cli.options import settings_of
 from allod.cli.terminal import say
 from allod.config import Settings
 from allod.registry.catalog import Catalog
-from allod.registry.starter import STARTER_NAME
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on; short for --set api.host=.")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; short for --set api.port=.")]
@@ -28,8 +27,9 @@ def up(context: typer.Context, host: Host = None, port: Port = None, models: Mod
     """
     settings = _settings(context, host, port, models)
     if not Catalog(settings.models_folder).cards():
-        say(f"the catalogue is empty; fetching {STARTER_NAME}")
-        fetch(settings, STARTER_NAME)
+        starter = lazy.starter_name()
+        say(f"the catalogue is empty; fetching {starter}")
+        fetch(settings, starter)
     _run(settings)
 
 

@@ -39,11 +39,7 @@ class Sampling(msgspec.Struct, frozen=True):
     @property
     def needs_history(self) -> bool:
         """True when the row's logits depend on the tokens seen so far."""
-        return (
-            self.repetition_penalty != 1.0
-            or self.presence_penalty != 0.0
-            or self.frequency_penalty != 0.0
-        )
+        return self.repetition_penalty != 1.0 or self.presence_penalty != 0.0 or self.frequency_penalty != 0.0
 
 
 class SamplingWishes(msgspec.Struct, frozen=True):
@@ -66,11 +62,11 @@ class SamplingWishes(msgspec.Struct, frozen=True):
     def over(self, weaker: "SamplingWishes") -> "SamplingWishes":
         """These wishes, with gaps filled from weaker ones."""
         merged = msgspec.structs.asdict(weaker) | self._given()
-        return SamplingWishes(**merged)
+        return msgspec.convert(merged, SamplingWishes)
 
     def resolve(self) -> Sampling:
         """A complete Sampling: gaps take the neutral defaults."""
-        return Sampling(**self._given())
+        return msgspec.convert(self._given(), Sampling)
 
     def _given(self) -> dict[str, object]:
         return {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}

@@ -12,7 +12,8 @@ class DeviceSettings:
     """Which device computes, and how much memory it may take."""
 
     kind: Annotated[
-        Literal["auto", "metal", "cuda", "cpu"], Doc("The device MLX computes on; `auto` takes the GPU if any.")
+        Literal["auto", "metal", "cuda", "cpu"],
+        Doc("The device MLX computes on; `auto` takes the GPU if any."),
     ] = "auto"
     memory_budget_bytes: Annotated[
         int,
@@ -20,5 +21,6 @@ class DeviceSettings:
         Doc("Most bytes all workers may hold together; 0 leaves max(8 GiB, 10%) of memory to the system."),
     ] = 0
     blas: Annotated[
-        str, Doc("CPU only: the BLAS library to load before MLX: `auto`, `none`, or a path to a shared library.")
+        str,
+        Doc("CPU only: the BLAS library to load before MLX: `auto`, `none`, or a path to a shared library."),
     ] = "auto"

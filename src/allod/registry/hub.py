@@ -34,6 +34,8 @@ from allod.registry.progress import Progress, ProgressCallback
 
 _LISTING_SECONDS = 30.0
 _ADDRESS = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.ASCII)
+# What the library lets through when an answer is not the JSON that it expects.
+_NONSENSE = (ValueError, TypeError, KeyError, AttributeError)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -113,7 +115,7 @@ def _listing(address: HubAddress, endpoint: str | None) -> _Listing:
         info = HfApi(endpoint=endpoint).model_info(
             address.repository, revision=address.revision, timeout=_LISTING_SECONDS, files_metadata=True
         )
-    except (httpx2.HTTPError, OfflineModeIsEnabled, ValueError) as error:
+    except (httpx2.HTTPError, OfflineModeIsEnabled, *_NONSENSE) as error:
         raise ImportRefused(_explanation(said, error)) from error
     commit = info.sha or ""
     if not _COMMIT.fullmatch(commit):

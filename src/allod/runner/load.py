@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mlx.core as mx
-from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.utils import dequantize_model, load_model
 
 from allod.device.base import ComputeForm, Platform
 from allod.runner.settings import RunnerSettings
+from mlx import nn
 
 _CODE_KEYS = ("model_file", "auto_map", "trust_remote_code")
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
@@ -91,7 +91,9 @@ def refuse_code(folder: Path) -> None:
         raise CannotLoad(f"config.json cannot be read: {error}") from error
     named = [key for key in _CODE_KEYS if config.get(key)]
     if named:
-        raise CannotLoad(f"config.json asks to run code ({', '.join(named)}); allod runs none from a checkpoint")
+        raise CannotLoad(
+            f"config.json asks to run code ({', '.join(named)}); allod runs none from a checkpoint"
+        )
 
 
 def _form(settings: RunnerSettings, platform: Platform) -> ComputeForm:

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import mlx.core as mx
-from mlx import nn
 from mlx_lm.models import cache as kinds
 from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache, make_prompt_cache
 
@@ -19,6 +18,7 @@ from allod.device.base import Platform
 from allod.runner import caches
 from allod.runner.caches import RowState
 from allod.runner.load import LoadedModel
+from mlx import nn
 
 _PROMPTS = ((11, 23, 35, 47, 59), (13, 29, 41, 3, 71, 5, 17, 2, 31))
 _CONTINUATION = (7, 19, 37)
@@ -60,7 +60,7 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int) -> Model
 def _first_state(model: nn.Module) -> tuple[RowState, int, int]:
     """A state after one short prompt, the vocabulary, and the bytes of one activation."""
     state = make_prompt_cache(model)
-    logits: mx.array = model(mx.array([_PROMPTS[0]]), cache=state)
+    logits = model(mx.array([_PROMPTS[0]]), cache=state)
     mx.eval(logits, caches.arrays(state))
     return state, logits.shape[-1], logits.dtype.size
 

@@ -8,6 +8,7 @@ batch. Filters become one threshold per row; ids keep their order, so no permuta
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import mlx.core as mx
 
@@ -90,7 +91,7 @@ class Sampler:
     """The rows of a batch, in batch order. Columns of parameters are rebuilt when rows change."""
 
     vocabulary: int
-    rows: list[SamplerRow] = field(default_factory=list)
+    rows: list[SamplerRow] = field(default_factory=list[SamplerRow])
     _columns: "_Columns | None" = None
 
     def add(self, rows: Sequence[SamplerRow]) -> None:
@@ -191,11 +192,12 @@ def scores_of(choice: Choice, rows: Sequence[SamplerRow]) -> list[Scores | None]
     """The host's view of a choice's log probabilities, one entry per row; None where not asked for."""
     if choice.logprobs is None:
         return [None] * len(rows)
-    chosen: list[float] = choice.logprobs.tolist()
-    ids: list[list[int]] = choice.top_ids.tolist() if choice.top_ids is not None else [[] for _ in rows]
-    values: list[list[float]] = (
-        choice.top_logprobs.tolist() if choice.top_logprobs is not None else [[] for _ in rows]
-    )
+    chosen = cast("list[float]", choice.logprobs.tolist())
+    ids: list[list[int]] = [[] for _ in rows]
+    values: list[list[float]] = [[] for _ in rows]
+    if choice.top_ids is not None and choice.top_logprobs is not None:
+        ids = cast("list[list[int]]", choice.top_ids.tolist())
+        values = cast("list[list[float]]", choice.top_logprobs.tolist())
     scores: list[Scores | None] = []
     for row, logprob, row_ids, row_values in zip(rows, chosen, ids, values, strict=True):
         wanted = row.sampling.top_logprobs

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import cast
 
 import mlx.core as mx
-from mlx import nn
 from mlx_lm.models.cache import make_prompt_cache
 
 from allod.core.ids import SequenceId
@@ -14,6 +14,7 @@ from allod.core.step import Join, MemoryReading, ModelFacts, Prefill, Sampled, S
 from allod.runner import caches
 from allod.runner.caches import RowState
 from allod.runner.sampling import Choice, Sampler, SamplerRow, scores_of
+from mlx import nn
 
 
 @dataclass(slots=True)
@@ -45,7 +46,7 @@ class MlxFlight:
     def _sampled(self) -> tuple[Sampled, ...]:
         if self.choice is None:
             return ()
-        tokens: list[int] = self.choice.tokens.tolist()
+        tokens = cast("list[int]", self.choice.tokens.tolist())
         scores = scores_of(self.choice, self.rows)
         return tuple(
             Sampled(sequence, token, score)
@@ -159,7 +160,7 @@ class MlxRunner:
     def _decode(self) -> Choice:
         batch = self._batch
         assert batch.last is not None
-        logits: mx.array = self._model(batch.last[:, None], cache=batch.state)
+        logits = self._model(batch.last[:, None], cache=batch.state)
         choice = batch.sampler.choose(logits[:, -1, :])
         batch.last = choice.tokens
         mx.async_eval(choice.arrays)

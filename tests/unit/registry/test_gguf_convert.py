@@ -1,4 +1,5 @@
 import json
+import random
 import struct
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tokenizers import Tokenizer
 from allod.core.errors import ImportRefused
 from allod.registry.catalog import Catalog
 from allod.registry.gguf.convert import convert
+from allod.registry.gguf.header import read_header
 from allod.registry.gguf.rope import llama3_scaling
 from allod.registry.importing import import_path
 from allod.registry.progress import ignore_progress
@@ -238,6 +240,25 @@ def test_a_file_cut_anywhere_is_refused(catalog: Catalog, gguf_file) -> None:
         with pytest.raises(ImportRefused):
             import_path(catalog, source, "a", ignore_progress)
     assert list(catalog.root.iterdir()) == []
+
+
+def test_a_damaged_file_is_refused_or_harmless(tmp_path: Path, gguf_file) -> None:
+    """Whatever bytes of the header are wrong, the outcome is a model or a refusal, never another error."""
+    source = gguf_file()
+    content = source.read_bytes()
+    header_bytes = min(tensor.begin for tensor in read_header(source).tensors)
+    chance = random.Random(11)
+    refused = 0
+    for _ in range(400):
+        damaged = bytearray(content)
+        for _ in range(chance.randrange(1, 4)):
+            damaged[chance.randrange(header_bytes)] = chance.randrange(256)
+        source.write_bytes(damaged)
+        try:
+            convert(source, tmp_path, ignore_progress)
+        except ImportRefused:
+            refused += 1
+    assert refused > 0
 
 
 def test_a_truncated_file_is_told_in_bytes(tmp_path: Path, gguf_file) -> None:

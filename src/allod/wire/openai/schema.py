@@ -19,13 +19,15 @@ def flaw(text: str) -> str | None:
     """What makes a string unfit to be tokenised, in words; None for a sound one."""
     if "\0" in text:
         return "a NUL character (\\u0000)"
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         return "half of a surrogate pair (\\ud800 to \\udfff)"
     return None
 
 
 def _sound(text: str) -> str:
-    if not text.isprintable() and (found := flaw(text)):
+    if found := flaw(text):
         raise ValueError(found)
     return text
 

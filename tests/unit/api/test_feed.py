@@ -1,0 +1,143 @@
+"""A feed hands over every event, and lets go of the iterator in every way it can end."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
+
+from allod.api.feed import OpenFeeds
+from allod.core.errors import Busy, ModelUnavailable
+from allod.core.events import Accepted, Event, Failed, Finished, TextDelta
+from allod.core.usage import Timings, Usage
+
+FINISHED = Finished(Usage(1, 1), Timings(None, None, 0.0))
+
+
+class Script:
+    """An event stream that waits where it is told to, and notes when it is let go."""
+
+    def __init__(self, *steps: Event | Exception | asyncio.Event) -> None:
+        self.steps = steps
+        self.reached = asyncio.Event()
+        self.released = 0
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        try:
+            for step in self.steps:
+                if isinstance(step, asyncio.Event):
+                    self.reached.set()
+                    await step.wait()
+                elif isinstance(step, Exception):
+                    raise step
+                else:
+                    yield step
+        finally:
+            await asyncio.sleep(0)  # cleaning up may take a turn of the loop
+            self.released += 1
+
+
+class Connection:
+    """The client's side: sends its body, then nothing until it leaves."""
+
+    def __init__(self) -> None:
+        self.left = asyncio.Event()
+        self._bodies = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive(self) -> Message:
+        if self._bodies:
+            return self._bodies.pop()
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+
+async def test_events_that_are_ready_come_together() -> None:
+    """A slow reader gets one batch, in order, and nothing after the last event."""
+    script = Script(Accepted(1), TextDelta(0, "a"), TextDelta(0, "b"), FINISHED, TextDelta(0, "late"))
+    async with OpenFeeds().open(script.events(), Connection().receive) as feed:
+        assert await feed.take() == [Accepted(1), TextDelta(0, "a"), TextDelta(0, "b"), FINISHED]
+    assert script.released == 1
+
+
+async def test_silence_gives_an_empty_batch() -> None:
+    """A timeout loses no event."""
+    gate = asyncio.Event()
+    script = Script(Accepted(1), gate, FINISHED)
+    async with OpenFeeds().open(script.events(), Connection().receive) as feed:
+        assert await feed.take() == [Accepted(1)]
+        assert await feed.take(0.001) == []
+        assert await feed.take(-1.0) == []
+        gate.set()
+        assert await feed.take() == [FINISHED]
+
+
+async def test_an_error_comes_after_the_events_before_it() -> None:
+    """What the iterator raises is raised to the taker, last."""
+    script = Script(Accepted(1), Busy("full"))
+    async with OpenFeeds().open(script.events(), Connection().receive) as feed:
+        assert await feed.take() == [Accepted(1)]
+        with pytest.raises(Busy):
+            await feed.take()
+
+
+async def test_an_end_without_a_last_event_is_a_fault() -> None:
+    """A backend that just stops is not taken for one that finished."""
+    async with OpenFeeds().open(Script(Accepted(1)).events(), Connection().receive) as feed:
+        await feed.take()
+        with pytest.raises(RuntimeError, match="without Finished"):
+            await feed.take()
+
+
+async def test_a_client_that_leaves_closes_a_silent_iterator() -> None:
+    """Nobody has to take for the work to end."""
+    connection, script = Connection(), Script(asyncio.Event())
+    async with OpenFeeds().open(script.events(), connection.receive) as feed:
+        await script.reached.wait()
+        connection.left.set()
+        with pytest.raises(ClientDisconnect):
+            await feed.take()
+    assert script.released == 1
+
+
+async def test_leaving_the_block_early_closes_the_iterator() -> None:
+    """The iterator is let go, once and completely, before the block is left."""
+    script = Script(Accepted(1), asyncio.Event())
+    async with OpenFeeds().open(script.events(), Connection().receive) as feed:
+        await feed.take()
+    assert script.released == 1
+
+
+async def test_a_cancelled_taker_closes_the_iterator() -> None:
+    """Cancelling the request's task leaves no work behind."""
+    script = Script(Accepted(1), asyncio.Event())
+
+    async def serve() -> None:
+        async with OpenFeeds().open(script.events(), Connection().receive) as feed:
+            while True:
+                await feed.take()
+
+    task = asyncio.create_task(serve())
+    await script.reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert script.released == 1
+
+
+async def test_a_shutdown_ends_open_feeds_and_those_that_still_come() -> None:
+    """Events so far stay, then the error is the last event; an answer that is complete stays complete."""
+    feeds, error = OpenFeeds(), ModelUnavailable("going")
+    open_script, done_script = Script(Accepted(1), asyncio.Event()), Script(FINISHED)
+    async with (
+        feeds.open(open_script.events(), Connection().receive) as one,
+        feeds.open(done_script.events(), Connection().receive) as two,
+    ):
+        await open_script.reached.wait()
+        feeds.end_all(error)
+        feeds.end_all(error)
+        assert await one.take() == [Accepted(1), Failed(error)]
+        assert await two.take() == [FINISHED]
+    async with feeds.open(Script(asyncio.Event()).events(), Connection().receive) as late:
+        assert await late.take() == [Failed(error)]
+    assert open_script.released == 1
