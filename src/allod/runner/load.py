@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
@@ -74,9 +75,8 @@ def load(folder: Path, settings: RunnerSettings, platform: Platform, budget_byte
     compute = _bring_into_form(model, _form(settings, platform), budget_bytes)
     mx.eval(model.parameters())
     mx.clear_cache()
-    text = config.get("text_config")
-    merged = {**config, **text} if isinstance(text, dict) else config
-    return LoadedModel(model, merged, compute, mx.get_active_memory())
+    text = cast("dict[str, object]", config.get("text_config") or {})
+    return LoadedModel(model, {**config, **text}, compute, mx.get_active_memory())
 
 
 def refuse_code(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from typing import cast
 
 import mlx.core as mx
 import pytest
@@ -28,7 +29,7 @@ def sampler(*rules: Sampling, prompts: list[list[int]] | None = None) -> Sampler
 
 def draw(rows: Sampler, times: int, line: list[float] = LINE) -> list[list[int]]:
     logits = mx.array([line] * len(rows.rows))
-    return [rows.choose(logits).tokens.tolist() for _ in range(times)]
+    return [cast("list[int]", rows.choose(logits).tokens.tolist()) for _ in range(times)]
 
 
 def probabilities(line: list[float], temperature: float = 1.0) -> list[float]:

@@ -1,0 +1,77 @@
+# Two commands matter: `make up` serves, `make test` tests. `make help` lists the others.
+# Written for make 3.81, which is what macOS has.
+
+PYTHON ?= python3
+UV ?= uv
+ARGS ?=
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+MACHINE := $(shell tools/machine.sh)
+LOCK := requirements/$(MACHINE).txt
+READY := $(VENV)/.ready-$(MACHINE)
+DEV_READY := $(VENV)/.ready-dev
+DOCS_READY := $(VENV)/.ready-docs
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help up test quick check docs docs-site format lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+up: $(READY) ## install what is needed, then serve (ARGS="--port 9000")
+	@exec $(BIN)/allod up $(ARGS)
+
+test: $(DEV_READY) ## all tests
+	@$(BIN)/pytest $(PYTEST_ARGS)
+
+quick: $(DEV_READY) ## the tests that fit into a minute
+	@$(BIN)/pytest -q -m "not slow and not model" $(PYTEST_ARGS)
+
+check: $(DEV_READY) ## format, lint, types, import contract, generated docs
+	$(BIN)/ruff format --check src tests tools
+	$(BIN)/ruff check src tests tools
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python tools/generate_docs.py --check
+
+format: $(DEV_READY) ## let ruff format
+	$(BIN)/ruff format src tests tools
+	$(BIN)/ruff check --fix src tests tools
+
+docs: $(DEV_READY) ## write the generated parts of README, ARCHITECTURE and docs/
+	$(BIN)/python tools/generate_docs.py
+
+docs-site: docs $(DOCS_READY) ## build docs/ as a web site into site/
+	$(BIN)/mkdocs build --strict --quiet
+
+lock: ## resolve the pinned requirements anew (needs uv)
+	@UV="$(UV)" tools/lock.sh
+
+clean: ## remove the environment and everything built
+	rm -rf $(VENV) dist site .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---------------------------------------------------------------- environment
+# Stamps, so that a second run starts at once. A lock or pyproject.toml that changed installs again.
+
+$(BIN)/python:
+	@tools/make_venv.sh "$(PYTHON)" "$(VENV)"
+
+$(READY): $(LOCK) pyproject.toml | $(BIN)/python
+	@echo "installing $(LOCK) into $(VENV)"
+	@$(PIP_INSTALL) --require-hashes -r $(LOCK)
+	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV_READY): requirements/dev.txt $(READY)
+	@echo "installing requirements/dev.txt into $(VENV)"
+	@$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(DOCS_READY): requirements/docs.txt $(READY)
+	@echo "installing requirements/docs.txt into $(VENV)"
+	@$(PIP_INSTALL) --require-hashes -r requirements/docs.txt
+	@touch $@
