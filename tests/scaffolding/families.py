@@ -7,6 +7,10 @@ from pathlib import Path
 import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.utils import _get_classes  # the family's classes by config, as mlx-lm itself finds them
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 
 VOCABULARY = 320
 
@@ -160,3 +164,23 @@ def _drawn(name: str, value: mx.array) -> mx.array:
         return value
     fan_in = value.shape[-1]
     return mx.random.normal(value.shape) * (2.0 / fan_in**0.5)
+
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] "
+    "+ '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+def write_byte_tokenizer(folder: Path) -> None:
+    """A tokenizer whose ids 0 to 255 are bytes, with ChatML's marks behind them; fits VOCABULARY."""
+    alphabet = sorted(ByteLevel.alphabet())
+    tokenizer = Tokenizer(BPE(vocab={mark: index for index, mark in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = ByteLevelDecoder()
+    fillers = [f"<|filler_{index}|>" for index in range(VOCABULARY - 256 - 2)]
+    tokenizer.add_special_tokens(["<|im_start|>", "<|im_end|>"])
+    tokenizer.add_tokens(fillers)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {"chat_template": CHATML, "eos_token": "<|im_end|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))

@@ -72,8 +72,9 @@ class LocalBackend:
         started_seconds = clock()
         prompt = await self._prompts.render(request, card)
         check(request, prompt.tokens, card)
+        order = _Order(request, card, prompt)
         held = AsyncExitStack()
-        opening = asyncio.create_task(self._open(_Order(request, card, prompt), held))
+        opening = asyncio.create_task(self._open(order, held))
         accepted = False
         try:
             await asyncio.wait({opening}, timeout=self._accept_wait_seconds)
@@ -82,7 +83,7 @@ class LocalBackend:
             accepted = True
             yield Accepted(len(prompt.tokens))
             mailbox = await opening
-            answer = Answer(_streams(request, prompt, mailbox), len(prompt.tokens), started_seconds)
+            answer = Answer(_streams(order, mailbox), len(prompt.tokens), started_seconds)
             while not answer.finished:
                 heard = answer.feed(await mailbox.next(), clock())
                 if heard.cancel is not None:

@@ -20,8 +20,11 @@ _WATCHES_PER_STALL = 8
 _EXIT_PATIENCE_SECONDS = 10.0
 """How long a worker that is on its way out may take to give its memory back."""
 
+_Sign = asyncio.Future[Ready | LoadFailed] | asyncio.Task[str]
+
 _STOPPED = "The model was stopped before the answer was complete. Send the request again."
 _AGAIN = "it is being started again. Send the request again."
+_BROKE = "The model's supervisor broke; the server's log has the details."
 
 _log = logging.getLogger(__name__)
 
@@ -156,9 +159,9 @@ class Supervisor:
         except Exception:  # noqa: BLE001 - task boundary: a fault of ours must not leave requests waiting
             _log.exception("the supervisor of %s broke", self.card.name)
             if self._worker is not None:
-                self._worker.link.lose("The model's supervisor broke; the server's log has the details.")
+                self._worker.link.lose(_BROKE)
                 self._worker.link.close()
-            self._give_up("The model's supervisor broke; the server's log has the details.")
+            self._give_up(_BROKE)
         if self._phase is Phase.STOPPING:
             self._move(Phase.COLD)
 
@@ -260,7 +263,7 @@ class Supervisor:
     async def _until(
         self, *ends: asyncio.Future[Ready | LoadFailed] | asyncio.Task[str], timeout_seconds: float
     ) -> None:
-        """Wait for one of the ends, a request to stop, or the time."""
+        """Wait for one of the signs, a request to stop, or the time."""
         await asyncio.wait(
-            {*ends, self._stop_asked}, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED
+            {*signs, self._stop_asked}, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED
         )

@@ -109,11 +109,13 @@ def _bring_into_form(model: nn.Module, form: ComputeForm, budget_bytes: int) -> 
     if stored_bytes > budget_bytes:
         raise CannotLoad(_too_large(stored_bytes, budget_bytes))
     words = "stored"
+    if dtype is not None:
+        # Before unpacking: scales in float16 would round every unpacked weight to float16.
+        model.set_dtype(dtype)
     if form.dense and _is_quantised(model):
         dequantize_model(model)
         words = "dense"
-    if dtype is not None:
-        model.set_dtype(dtype)
+    if form.dtype is not None:
         words += f" {form.dtype}"
     needed_bytes = _bytes(model)
     if needed_bytes > budget_bytes:

@@ -1,0 +1,95 @@
+"""A real `allod serve` as a child process, on an ephemeral port, with a home of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+START_SECONDS = 120.0
+STOP_SECONDS = 60.0
+
+
+@dataclass
+class RunningServer:
+    """Where it listens, and its process."""
+
+    base_url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def openai_url(self) -> str:
+        return f"{self.base_url}/v1"
+
+    def get(self, path: str) -> httpx2.Response:
+        return httpx2.get(self.base_url + path, timeout=10)
+
+    def worker_pids(self) -> list[int]:
+        """Process ids of its workers, from the kernel's own list of children."""
+        pid = self.process.pid
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [int(word) for word in text.split() if b"allod.worker" in _command(int(word))]
+
+    def active_bytes(self) -> int:
+        """MLX's active bytes over all workers, as /health tells them."""
+        return sum(model["memory_bytes"] or 0 for model in self.get("/health").json()["models"])
+
+    def wait_ready(self, seconds: float = START_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                break
+            try:
+                if self.get("/ready").status_code == 200:
+                    return
+            except httpx2.TransportError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"the server did not get ready:\n{self.log.read_text()}")
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def running_server(home: Path, log: Path, *settings: str) -> Iterator[RunningServer]:
+    """Serve `home` until the block ends, then stop with SIGTERM, which must end orderly."""
+    port = free_port()
+    arguments = [sys.executable, "-m", "allod", "--home", str(home)]
+    for setting in settings:
+        arguments += ["--set", setting]
+    arguments += ["serve", "--port", str(port)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ALLOD_")}
+    with log.open("wb") as sink:
+        process = subprocess.Popen(arguments, stdout=sink, stderr=subprocess.STDOUT, env=environment)
+    server = RunningServer(f"http://127.0.0.1:{port}", process, log)
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            code = process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    assert code == 0, log.read_text()
