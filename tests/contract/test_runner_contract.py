@@ -4,6 +4,7 @@ A factory makes a fresh runner. It needs a vocabulary of at least 90 and a conte
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -27,7 +28,7 @@ SHORT = (5, 3, 11, 2, 7)
 ANSWER = 6
 
 
-@pytest.fixture(params=RUNNERS.values(), ids=RUNNERS.keys())
+@pytest.fixture(params=RUNNERS.values(), ids=list(RUNNERS))
 def make_runner(request: pytest.FixtureRequest) -> Factory:
     return request.param
 
@@ -51,7 +52,7 @@ def ids(*numbers: int) -> tuple[SequenceId, ...]:
 def prefill(runner: Runner, state: int, prompt: Sequence[TokenId], *, cuts: Sequence[int] = ()) -> None:
     """Read all of a prompt but its last token, in pieces."""
     edges = [0, *cuts, len(prompt) - 1]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         if end > start:
             chunk = Prefill(SequenceId(state), tuple(prompt[start:end]))
             runner.launch(StepPlan(prefill=chunk)).collect()

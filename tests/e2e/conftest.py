@@ -5,13 +5,13 @@ from pathlib import Path
 
 import openai
 import pytest
+from tests.scaffolding.families import write_byte_tokenizer, write_random_model
+from tests.scaffolding.server import RunningServer, running_server
 
 from allod.registry.catalog import Catalog
 from allod.registry.importing import import_path
 from allod.registry.pull import pull
 from allod.registry.starter import STARTER_NAME
-from tests.scaffolding.families import write_byte_tokenizer, write_random_model
-from tests.scaffolding.server import RunningServer, running_server
 
 KEPT_HOME = Path(__file__).parents[2] / ".cache" / "test-home"
 """The starter model is fetched once and kept between runs of the suite."""

@@ -50,7 +50,7 @@ def mlx_lm_texts(starter_home: Path) -> list[tuple[int, str]]:
     return [(length, text) for length, text in json.loads(result.stdout.splitlines()[-1])]
 
 
-def ask(client: openai.OpenAI, messages: list[dict[str, str]], **options: object):  # noqa: ANN201
+def ask(client: openai.OpenAI, messages: list[dict[str, str]], **options: object):
     arguments = {"model": STARTER_NAME, "messages": messages, "temperature": 0, "max_tokens": 40, **options}
     return client.chat.completions.create(**arguments)  # pyright: ignore[reportCallIssue, reportArgumentType]
 

@@ -38,8 +38,9 @@ COST = st.floats(1e-5, 1e-3)
 
 @given(factors=FACTORS, decode_seconds=DECODE, cost=COST)
 def test_predicted_stalls_stay_within_the_bound(factors: list[float], decode_seconds: float, cost: float):
-    """Costs that change by up to two per step: what is predicted never exceeds the target, the least
-    chunk excepted; a real stall exceeds it by at most what the cost rose since it was last seen.
+    """Prediction never exceeds the target, the least chunk excepted, when costs change by up to two a step.
+
+    A real stall exceeds it by at most the factor by which the cost rose since it was last seen.
     """
     simulation, costs = Simulation(decode_seconds), [cost]
     for step, factor in enumerate(factors):

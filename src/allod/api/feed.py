@@ -88,6 +88,8 @@ class EventFeed:
         try:
             async for event in self._events:
                 self._put(event)
+                if self._complete:
+                    break  # what it does after its last event is cleaning up, which `close` lets it finish
         except Exception as error:  # noqa: BLE001 - handed to whoever takes
             self._error = error
             if self._pump.cancelling():
