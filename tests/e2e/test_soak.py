@@ -34,7 +34,8 @@ async def test_a_thousand_mixed_requests_leave_no_byte(small_server: RunningServ
                     stream=True,
                 )
             except openai.BadRequestError as refusal:
-                assert refusal.code == "context_length_exceeded"
+                if refusal.code != "context_length_exceeded":
+                    raise
                 return
             async with response:
                 async for _ in response:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import quote
 
 import msgspec
 from starlette.requests import Request
@@ -17,9 +16,10 @@ from allod.api.settings import ApiSettings
 from allod.api.streaming import Collector, FrameEncoder, StreamedAnswer, WholeAnswer
 from allod.service.chat import ChatService
 from allod.service.models import ModelService
-from allod.wire.openai.chunks import ChatChunks, CompletionChunks, Header
+from allod.wire.openai.chunks import ChatChunks, CompletionChunks
 from allod.wire.openai.models import model_body, model_list
 from allod.wire.openai.request import Decoded, Envelope, decode_chat, decode_completion
+from allod.wire.openai.shapes import Header
 from allod.wire.openai.whole import ChatWhole, CompletionWhole
 
 _MAX_IGNORED_SHOWN = 32
@@ -91,7 +91,5 @@ class OpenAIRoutes:
 
 
 def _ignored_header(ignored: tuple[str, ...]) -> dict[str, str]:
-    """Names of fields that had no effect. They are the client's words, so they are made safe for a header."""
-    if not ignored:
-        return {}
-    return {"x-allod-ignored-fields": ", ".join(quote(name[:64]) for name in ignored[:_MAX_IGNORED_SHOWN])}
+    """Names of fields that had no effect; the decoder made them safe for a header."""
+    return {"x-allod-ignored-fields": ", ".join(ignored[:_MAX_IGNORED_SHOWN])} if ignored else {}

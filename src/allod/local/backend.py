@@ -153,11 +153,10 @@ def _seeded(sampling: Sampling, choice: int) -> Sampling:
     return msgspec.structs.replace(sampling, seed=int.from_bytes(digest, "big") & _SEED_MASK)
 
 
-def _streams(
-    request: GenerationRequest, prompt: Rendered, mailbox: Mailbox
-) -> dict[SequenceId, ChoiceStream]:
+def _streams(order: _Order, mailbox: Mailbox) -> dict[SequenceId, ChoiceStream]:
+    request, codec = order.request, order.prompt.codec
     continues = not isinstance(request.source, Conversation)
     return {
-        sequence: ChoiceStream(choice, prompt.codec, request.stop, continues=continues)
+        sequence: ChoiceStream(choice, codec, request.stop, continues=continues)
         for choice, sequence in enumerate(mailbox.sequences)
     }

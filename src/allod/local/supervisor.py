@@ -260,9 +260,7 @@ class Supervisor:
         doublings = min(self._setbacks, 16) - 1
         return min(_BACKOFF_CEILING_SECONDS, self._settings.restart_backoff_seconds * 2**doublings)
 
-    async def _until(
-        self, *ends: asyncio.Future[Ready | LoadFailed] | asyncio.Task[str], timeout_seconds: float
-    ) -> None:
+    async def _until(self, *signs: _Sign, timeout_seconds: float) -> None:
         """Wait for one of the signs, a request to stop, or the time."""
         await asyncio.wait(
             {*signs, self._stop_asked}, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from allod.core.errors import AllodError, InternalFailure
-from allod.core.events import ChoiceFinished, Event, Failed, FinishReason, Finished, TextDelta
+from allod.core.events import ChoiceFinished, Event, Failed, Finished, FinishReason, TextDelta
 from allod.core.usage import Usage
 from allod.wire.openai.shapes import Header, chat_logprobs, completion_logprobs, head, usage_shape
 
