@@ -18,7 +18,15 @@ from tests.scaffolding.server import RunningServer
 pytestmark = pytest.mark.model
 
 MODEL = "llama"
-LONG = {"model": MODEL, "messages": [{"role": "user", "content": "go"}], "max_tokens": 1900, "temperature": 1}
+LONG = {
+    "model": MODEL,
+    "messages": [{"role": "user", "content": "go"}],
+    "max_tokens": 1900,
+    "seed": 1,
+}
+
+
+ENDLESS = {"ignore_eos": True}
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -29,7 +37,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 
 
 def model_state(server: RunningServer) -> dict[str, object]:
-    (model,) = server.get("/health").json()["models"]
+    (model,) = server.get("/ready").json()["models"]
     return model
 
 
@@ -43,7 +51,7 @@ def test_a_killed_worker_ends_streams_with_an_error_and_comes_back(
     small_server: RunningServer, small: openai.OpenAI, killer: signal.Signals
 ) -> None:
     """Within two seconds every stream raises, /health is degraded, then the next request works."""
-    stream = small.chat.completions.create(**LONG, stream=True)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    stream = small.chat.completions.create(**LONG, extra_body=ENDLESS, stream=True)  # pyright: ignore[reportCallIssue, reportArgumentType]
     iterator = iter(stream)
     for _ in range(3):
         next(iterator)
@@ -63,7 +71,7 @@ def test_a_killed_worker_ends_streams_with_an_error_and_comes_back(
 def test_a_client_that_leaves_frees_its_row(small_server: RunningServer) -> None:
     """In the middle of a stream, and while a whole answer is waited for."""
     for streaming in (True, False):
-        body = json.dumps({**LONG, "stream": streaming}).encode()
+        body = json.dumps({**LONG, **ENDLESS, "stream": streaming}).encode()
         host, port = small_server.base_url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as client:
             head = (
@@ -100,7 +108,7 @@ def chat(**changes: object) -> bytes:
             chat(messages=[{"role": "user", "content": "a\x00b"}]),
             400,
             "messages[0].content",
-            "null character",
+            "NUL character",
         ),
         (chat(model="nonesuch"), 404, "model", "llama"),
         (chat(model="../../etc/passwd"), 404, "model", "llama"),
@@ -132,7 +140,7 @@ def test_bad_input_is_a_clear_error_and_the_server_lives(
 
 def test_liveness_answers_at_once_under_load(small_server: RunningServer, small: openai.OpenAI) -> None:
     """/health and /v1/models answer while a stream runs."""
-    with small.chat.completions.create(**LONG, stream=True) as stream:  # pyright: ignore[reportCallIssue, reportArgumentType]
+    with small.chat.completions.create(**LONG, extra_body=ENDLESS, stream=True) as stream:  # pyright: ignore[reportCallIssue, reportArgumentType]
         next(iter(stream))
         slowest = 0.0
         for path in ("/health", "/v1/models") * 10:

@@ -25,8 +25,9 @@ from mlx_lm.utils import dequantize_model, load_model, load_tokenizer
 from pathlib import Path
 folder = Path(sys.argv[1])
 model, _ = load_model(folder, lazy=True)
-model.set_dtype(mx.float32)
-dequantize_model(model)
+if mx.default_device() == mx.Device(mx.cpu):
+    model.set_dtype(mx.float32)
+    dequantize_model(model)
 tokenizer = load_tokenizer(folder)
 texts = []
 for messages in json.loads(sys.argv[2]):

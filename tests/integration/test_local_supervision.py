@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.scaffolding.local_house import CARD, ask, drain, first, house
 
 from allod.core.errors import ModelUnavailable
 from allod.core.events import Accepted, Failed, Finished, TextDelta
-from tests.scaffolding.local_house import CARD, ask, drain, first, house
 
 LONG = 4000
 
@@ -53,7 +53,7 @@ async def test_requests_that_arrive_while_it_restarts_wait(tmp_path: Path) -> No
 
 async def test_a_worker_that_aborts_in_a_step_is_replaced(tmp_path: Path) -> None:
     """An abort in the middle of a step, as Metal does it, ends the stream and not the house."""
-    async with house(tmp_path, "--kill-after", "4") as at:
+    async with house(tmp_path, "--kill-after", "4", "--step-seconds", "0.05") as at:
         events = await drain(at.stream(ask(max_tokens=100)))
         assert isinstance(events[0], Accepted)
         assert isinstance(events[-1], Failed)
@@ -65,7 +65,7 @@ async def test_a_silent_worker_is_dumped_killed_and_replaced(
 ) -> None:
     """A worker that owes answers and is silent too long is killed; its stack is in the log."""
     caplog.set_level(logging.INFO, "allod.local.process")
-    async with house(tmp_path, "--hang-after", "4", stall_timeout_seconds=0.5) as at:
+    async with house(tmp_path, "--hang-after", "4", "--step-seconds", "0.05", stall_timeout_seconds=0.5) as at:
         events = await drain(at.stream(ask(max_tokens=100)))
         assert isinstance(events[-1], Failed)
         assert "made no progress for 0.5 seconds" in events[-1].error.message

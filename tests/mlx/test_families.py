@@ -5,7 +5,7 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 from mlx_lm.generate import generate_step
-from tests.scaffolding.families import FAMILIES, VOCABULARY, write_random_model
+from tests.scaffolding.families import DEVICE, FAMILIES, VOCABULARY, write_random_model
 
 from allod.core.ids import SequenceId
 from allod.core.sampling import Sampling
@@ -34,12 +34,12 @@ def prompt_of(length: int) -> list[int]:
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     folder: Path = tmp_path_factory.mktemp("families") / request.param
     write_random_model(request.param, folder)
-    return load(folder, RunnerSettings(), choose("cpu"), BUDGET_BYTES)
+    return load(folder, RunnerSettings(), choose(DEVICE), BUDGET_BYTES)
 
 
 @pytest.fixture
 def runner(loaded: LoadedModel) -> MlxRunner:
-    return MlxRunner(loaded.model, measure(loaded, choose("cpu"), BUDGET_BYTES))
+    return MlxRunner(loaded.model, measure(loaded, choose(DEVICE), BUDGET_BYTES))
 
 
 def reference(loaded: LoadedModel, prompt: list[int], steps: int) -> list[int]:

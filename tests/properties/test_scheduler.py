@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from allod.core.ids import RequestId, SequenceId, TenantId
 from allod.core.messages import Admitted, Refused, Stepped, Submit
@@ -28,7 +28,33 @@ SAMPLINGS = st.builds(
     presence_penalty=st.sampled_from([0.0, 0.0, 0.5]),
     top_logprobs=st.none() | st.integers(0, 2),
 )
-TOKENS = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=90).map(tuple)
+
+
+@dataclass
+class Wish:
+    """What one client asks for."""
+
+    tokens: tuple[int, ...]
+    samplings: tuple[Sampling, ...]
+    max_tokens: int | None
+    stops: tuple[int, ...]
+    tenant: TenantId
+
+
+def some_prompt(length: int, first: int) -> tuple[int, ...]:
+    return tuple((first + place * place) % VOCABULARY for place in range(length))
+
+
+WISHES = st.builds(
+    Wish,
+    tokens=st.builds(some_prompt, st.sampled_from([1, 2, 17, 40]) | st.integers(1, 90), st.integers(0, 12)),
+    samplings=st.sampled_from([1, 1, 1, 2, 3]).flatmap(
+        lambda choices: st.lists(SAMPLINGS, min_size=choices, max_size=choices).map(tuple)
+    ),
+    max_tokens=st.none() | st.integers(1, 40),
+    stops=st.sampled_from([(), (), (3,), (1, 8)]),
+    tenant=st.sampled_from("abc").map(TenantId),
+)
 
 
 @dataclass
@@ -39,6 +65,7 @@ class Record:
     sampling: Sampling
     max_tokens: int
     state: SequenceId
+    planned: int = 0
     tokens: list[int] = field(default_factory=list)
     finish: str | None = None
     cancelled: bool = False
@@ -52,12 +79,12 @@ class EngineMachine(RuleBasedStateMachine):
     """Every rule is something a gateway or the loop can do, in any order."""
 
     @initialize(
-        rows=st.integers(1, 5),
-        state_bytes=st.integers(500, 20_000),
+        rows=st.sampled_from([1, 3, 5, 8]),
+        state_bytes=st.sampled_from([1500, 6000, 20_000, 80_000]),
         per_context=st.sampled_from([0, 1]),
-        batchable=st.booleans(),
+        batchable=st.sampled_from([True, True, True, False]),
         chunk=st.sampled_from([16, 64, 2048]),
-        queued=st.integers(1, 6),
+        queued=st.sampled_from([2, 12, 40]),
     )
     def start(
         self, rows: int, state_bytes: int, per_context: int, batchable: bool, chunk: int, queued: int
@@ -77,7 +104,7 @@ class EngineMachine(RuleBasedStateMachine):
             max_batch_rows=rows,
             max_prefill_chunk_tokens=chunk,
             max_queued_requests=queued,
-            max_queued_tokens=300,
+            max_queued_tokens=900,
             default_max_tokens=9,
             max_decode_stall_ms=20,
         )
@@ -90,25 +117,18 @@ class EngineMachine(RuleBasedStateMachine):
         self.now = 0.0
         self.next_id = 0
 
-    @rule(
-        tokens=TOKENS,
-        samplings=st.lists(SAMPLINGS, min_size=1, max_size=3).map(tuple),
-        max_tokens=st.none() | st.integers(1, 40),
-        stops=st.lists(st.integers(0, VOCABULARY - 1), max_size=2).map(tuple),
-        tenant=st.sampled_from("abc").map(TenantId),
-    )
-    def submit(
-        self,
-        tokens: tuple[int, ...],
-        samplings: tuple[Sampling, ...],
-        max_tokens: int | None,
-        stops: tuple[int, ...],
-        tenant: TenantId,
-    ) -> None:
-        sequences = tuple(SequenceId(self.next_id + place) for place in range(len(samplings)))
-        self.next_id += len(samplings)
+    @rule(wishes=st.lists(WISHES, min_size=1, max_size=6))
+    def submit(self, wishes: list[Wish]) -> None:
+        for wish in wishes:
+            self.submit_one(wish)
+
+    def submit_one(self, wish: Wish) -> None:
+        sequences = tuple(SequenceId(self.next_id + place) for place in range(len(wish.samplings)))
+        self.next_id += len(sequences)
         request = RequestId(f"r{sequences[0]}")
-        command = Submit(request, sequences, samplings, tokens, max_tokens, stops, tenant)
+        command = Submit(
+            request, sequences, wish.samplings, wish.tokens, wish.max_tokens, wish.stops, wish.tenant
+        )
         answer = self.scheduler.submit(command, self.now)
         assert answer.request == request
         if isinstance(answer, Refused):
@@ -124,17 +144,18 @@ class EngineMachine(RuleBasedStateMachine):
             state = command.sequences[0] if self.facts.batchable else sequence
             self.records[sequence] = Record(command, sampling, answer.max_tokens, state)
 
-    @precondition(lambda self: self.records)
-    @rule(data=st.data(), whole=st.booleans())
-    def cancel(self, data: st.DataObject, whole: bool) -> None:
+    @rule(pick=st.integers(0, 99), whole=st.booleans())
+    def cancel(self, pick: int, whole: bool) -> None:
         """A choice, or a request with all its choices; finished ones may be named too."""
-        sequence = data.draw(st.sampled_from(sorted(self.records)))
+        if not self.records:
+            return
+        sequence = sorted(self.records)[-1 - pick % len(self.records)]
         sequences = self.records[sequence].submit.sequences if whole else (sequence,)
         self.scheduler.cancel((*sequences, SequenceId(10**6)))
         for each in sequences:
             self.records[each].cancelled |= self.records[each].finish is None
 
-    @rule(steps=st.integers(1, 6))
+    @rule(steps=st.integers(1, 15))
     def steps(self, steps: int) -> None:
         for _ in range(steps):
             self.step()
@@ -146,6 +167,7 @@ class EngineMachine(RuleBasedStateMachine):
         if not plan.is_empty:
             launched = (plan, self.runner.launch(plan))
             self.note_starts(plan)
+            self.note_rows(plan)
         self.check_places(plan)
         if self.airborne is not None:
             flown, flight = self.airborne
@@ -165,6 +187,15 @@ class EngineMachine(RuleBasedStateMachine):
             if state not in line:
                 assert not line or line[-1] < state
                 line.append(state)
+
+    def note_rows(self, plan: StepPlan) -> None:
+        """No row is run past its limit, and what is held was reserved."""
+        for sequence in plan.decode:
+            record = self.records[sequence]
+            record.planned += 1
+            assert record.planned <= record.max_tokens
+        held_bytes = self.runner.memory().active_bytes - self.facts.weights_bytes
+        assert held_bytes <= self.scheduler.occupancy().reserved_bytes
 
     def check_places(self, plan: StepPlan) -> None:
         """After a launch every living sequence is in exactly one place, and the counters say so."""

@@ -1,6 +1,7 @@
 """Small models of many families with random weights, saved as folders that the loader takes."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
 VOCABULARY = 320
+
+DEVICE = os.environ.get("ALLOD_TEST_DEVICE", "cpu")
+"""Where the MLX tests compute: `cpu`, `cuda` or `metal`."""
 
 _TRANSFORMER = {
     "hidden_size": 64,

@@ -38,10 +38,6 @@ class RunningServer:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
         return [int(word) for word in text.split() if b"allod.worker" in _command(int(word))]
 
-    def active_bytes(self) -> int:
-        """MLX's active bytes over all workers, as /health tells them."""
-        return sum(model["memory_bytes"] or 0 for model in self.get("/health").json()["models"])
-
     def wait_ready(self, seconds: float = START_SECONDS) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

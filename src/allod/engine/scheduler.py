@@ -159,8 +159,7 @@ class Scheduler:
         for sequence in leaving:
             del self._rows[sequence]
         if self._reading is not None and not self._reading.living:
-            if self._reading.planned_tokens:
-                leaving.append(self._reading.state)
+            leaving.append(self._reading.state)
             self._reading = None
         return tuple(leaving)
 

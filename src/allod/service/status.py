@@ -25,7 +25,8 @@ class ModelStatus:
         requests: requests that hold a lease on it.
         rows: answers being decoded; None until the worker has spoken.
         queued: requests that wait.
-        memory_bytes: what MLX holds for it.
+        active_bytes: what MLX holds for its weights and states.
+        buffer_bytes: freed buffers that MLX keeps for reuse.
     """
 
     name: ModelName
@@ -36,7 +37,8 @@ class ModelStatus:
     requests: int
     rows: int | None
     queued: int | None
-    memory_bytes: int | None
+    active_bytes: int | None
+    buffer_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,5 +94,6 @@ def _status(model: HostedModel) -> ModelStatus:
         requests=model.requests,
         rows=report.rows if report else None,
         queued=report.queued if report else None,
-        memory_bytes=report.memory.active_bytes + report.memory.cached_bytes if report else None,
+        active_bytes=report.memory.active_bytes if report else None,
+        buffer_bytes=report.memory.cached_bytes if report else None,
     )

@@ -156,6 +156,27 @@ def test_bytes_are_reserved_for_the_longest_row():
     assert engine.occupancy().reserved_bytes == 1280
 
 
+def test_a_prompt_that_is_read_has_its_bytes_reserved():
+    """From its first chunk on: 32 + 16 tokens, twice."""
+    engine = scheduler()
+    engine.submit(submission(prompt=32, max_tokens=16, choices=2), 0.0)
+    engine.plan()
+    assert engine.occupancy() == Occupancy(0, prefilling=1, queued=0, queued_tokens=0, reserved_bytes=960)
+
+
+def test_chunks_shrink_to_the_memory_that_is_left():
+    """1000 bytes of weights, 32,160 of state and 3,000 of activations: chunks of at most 300, so 288."""
+    engine = scheduler(budget_bytes=1000 + 32_160 + 3000, transient_bytes_per_token=10)
+    engine.submit(submission(prompt=3200, max_tokens=8), 0.0)
+    plan, sizes = engine.plan(), []
+    while plan.prefill:
+        sizes.append(len(plan.prefill.tokens))
+        engine.commit(plan, StepResult((), 0.001), 0.0)
+        plan = engine.plan()
+    assert sizes[:6] == [32, 64, 128, 256, 288, 288]
+    assert max(sizes) == 288
+
+
 def test_the_head_waits_for_bytes_and_is_not_overtaken():
     """A large request at the head keeps a small one of another tenant behind it until it fits."""
     engine = scheduler(weights_bytes=0, budget_bytes=1600)
