@@ -51,7 +51,7 @@ def test_a_killed_worker_ends_streams_with_an_error_and_comes_back(
     small_server: RunningServer, small: openai.OpenAI, killer: signal.Signals
 ) -> None:
     """Within two seconds every stream raises, /health is degraded, then the next request works."""
-    stream = small.chat.completions.create(**LONG, extra_body=ENDLESS, stream=True)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    stream = small.chat.completions.create(**LONG, extra_body=ENDLESS, stream=True)
     iterator = iter(stream)
     for _ in range(3):
         next(iterator)
@@ -63,7 +63,7 @@ def test_a_killed_worker_ends_streams_with_an_error_and_comes_back(
             pass
     assert time.monotonic() - killed < 2.0
     assert small_server.get("/health").json()["status"] == "degraded"
-    answer = small.chat.completions.create(**{**LONG, "max_tokens": 3})  # pyright: ignore[reportCallIssue, reportArgumentType]
+    answer = small.chat.completions.create(**{**LONG, "max_tokens": 3})
     assert answer.usage is not None
     assert small_server.get("/health").json()["status"] == "ok"
 
@@ -140,7 +140,7 @@ def test_bad_input_is_a_clear_error_and_the_server_lives(
 
 def test_liveness_answers_at_once_under_load(small_server: RunningServer, small: openai.OpenAI) -> None:
     """/health and /v1/models answer while a stream runs."""
-    with small.chat.completions.create(**LONG, extra_body=ENDLESS, stream=True) as stream:  # pyright: ignore[reportCallIssue, reportArgumentType]
+    with small.chat.completions.create(**LONG, extra_body=ENDLESS, stream=True) as stream:
         next(iter(stream))
         slowest = 0.0
         for path in ("/health", "/v1/models") * 10:

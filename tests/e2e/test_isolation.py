@@ -83,6 +83,7 @@ async def one_round(
 
 async def settled(server: RunningServer) -> dict[str, object]:
     """The model's entry in /ready once nothing runs; fails when something stays."""
+    model = None
     for _ in range(100):
         (model,) = server.get("/ready").json()["models"]
         if model["rows"] == model["queued"] == model["requests"] == 0:
@@ -129,12 +130,11 @@ async def test_real_answers_carry_no_foreign_canary(starter_server: RunningServe
     words = [f"zq{index:02d}x" for index in range(STREAMS)]
 
     async def ask(client: openai.AsyncOpenAI, word: str) -> str:
-        messages = [{"role": "user", "content": f"Repeat this word three times: {word}"}]
         answer = await client.chat.completions.create(
             model=STARTER_NAME,
-            messages=messages,
+            messages=[{"role": "user", "content": f"Repeat this word three times: {word}"}],
             temperature=0,
-            max_tokens=16,  # pyright: ignore[reportArgumentType]
+            max_tokens=16,
         )
         return answer.choices[0].message.content or ""
 

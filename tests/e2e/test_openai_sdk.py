@@ -53,7 +53,7 @@ def mlx_lm_texts(starter_home: Path) -> list[tuple[int, str]]:
 
 def ask(client: openai.OpenAI, messages: list[dict[str, str]], **options: object):
     arguments = {"model": STARTER_NAME, "messages": messages, "temperature": 0, "max_tokens": 40, **options}
-    return client.chat.completions.create(**arguments)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    return client.chat.completions.create(**arguments)
 
 
 def test_greedy_chats_are_right_and_equal_mlx_lm(

@@ -65,7 +65,9 @@ async def test_a_silent_worker_is_dumped_killed_and_replaced(
 ) -> None:
     """A worker that owes answers and is silent too long is killed; its stack is in the log."""
     caplog.set_level(logging.INFO, "allod.local.process")
-    async with house(tmp_path, "--hang-after", "4", "--step-seconds", "0.05", stall_timeout_seconds=0.5) as at:
+    async with house(
+        tmp_path, "--hang-after", "4", "--step-seconds", "0.05", stall_timeout_seconds=0.5
+    ) as at:
         events = await drain(at.stream(ask(max_tokens=100)))
         assert isinstance(events[-1], Failed)
         assert "made no progress for 0.5 seconds" in events[-1].error.message

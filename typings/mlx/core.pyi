@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from types import ModuleType
+from typing import TypeAlias
 
 class Dtype:
     @property
@@ -22,8 +23,8 @@ gpu: DeviceType
 class Device:
     def __init__(self, type: DeviceType, index: int = 0) -> None: ...
 
-type _Index = int | slice | array | None | tuple[int | slice | array | None, ...] | ellipsis
-type _Operand = array | float
+_Index: TypeAlias = int | slice | array | None | tuple[int | slice | array | None, ...]
+_Operand: TypeAlias = array | float
 
 class _At:
     def __getitem__(self, index: _Index) -> _Update: ...

@@ -16,7 +16,7 @@ from allod.api.guard import Guard
 from allod.api.hosts import HostList, OriginList
 from allod.api.keys import KeyFile
 from allod.api.openai import OpenAIRoutes
-from allod.api.openapi import PLAIN, DescribedApp, generation
+from allod.api.openapi import ERRORS, DescribedApp, generation
 from allod.api.paths import PathNormaliser
 from allod.api.settings import ApiSettings
 from allod.api.status import StatusRoutes
@@ -60,6 +60,7 @@ def create(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
+        responses=ERRORS,
         telemetry={
             "tracing": False,
             "metrics": False,
@@ -88,11 +89,11 @@ def _add_openai(app: FastAPI, routes: OpenAIRoutes) -> None:
     chat, completion = generation("ChatCompletionRequest"), generation("CompletionRequest")
     app.add_api_route("/v1/chat/completions", routes.chat_completions, methods=["POST"], openapi_extra=chat)
     app.add_api_route("/v1/completions", routes.completions, methods=["POST"], openapi_extra=completion)
-    app.add_api_route("/v1/models", routes.list_models, methods=["GET"], openapi_extra=PLAIN)
-    app.add_api_route("/v1/models/{model:path}", routes.get_model, methods=["GET"], openapi_extra=PLAIN)
+    app.add_api_route("/v1/models", routes.list_models, methods=["GET"])
+    app.add_api_route("/v1/models/{model:path}", routes.get_model, methods=["GET"])
 
 
 def _add_status(app: FastAPI, routes: StatusRoutes) -> None:
-    app.add_api_route("/", routes.root, methods=["GET"], openapi_extra=PLAIN)
-    app.add_api_route("/health", routes.health, methods=["GET"], openapi_extra=PLAIN)
-    app.add_api_route("/ready", routes.ready, methods=["GET"], openapi_extra=PLAIN)
+    app.add_api_route("/", routes.root, methods=["GET"])
+    app.add_api_route("/health", routes.health, methods=["GET"])
+    app.add_api_route("/ready", routes.ready, methods=["GET"])

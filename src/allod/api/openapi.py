@@ -24,7 +24,7 @@ _ERROR_SCHEMA = {
         }
     },
 }
-_ERRORS = {
+ERRORS: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "Whatever went wrong, always in this form.",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
@@ -34,9 +34,6 @@ _SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
 }
-
-PLAIN: dict[str, object] = {"responses": _ERRORS}
-"""The extra of a route without a body."""
 
 
 def generation(schema: str) -> dict[str, object]:
@@ -54,7 +51,6 @@ def generation(schema: str) -> dict[str, object]:
                     "text/event-stream": {"schema": _STRING},
                 },
             },
-            **_ERRORS,
         },
     }
 

@@ -39,11 +39,19 @@ class _How(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Ending:
-    """The end of one life, what those who wait are told, and how long the process may take to exit."""
+    """The end of one life.
+
+    Attributes:
+        how: see there.
+        words: what those who wait are told.
+        patience_seconds: how long the process may take to exit by itself.
+        is_stuck: it will not; its stack is worth having before it is killed.
+    """
 
     how: _How
     words: str
     patience_seconds: float = _EXIT_PATIENCE_SECONDS
+    is_stuck: bool = False
 
 
 class Supervisor:
@@ -176,6 +184,8 @@ class Supervisor:
         worker.link.lose(ending.words)
         if ending.how is _How.DIED:
             self._note_death(ending.words)
+        if ending.is_stuck:
+            await worker.kill_after_dump()
         self.exit_code = await worker.end(ending.patience_seconds)
         self._worker = None
         if ending.how is _How.FAILED:
@@ -221,9 +231,7 @@ class Supervisor:
             words = f"The model's worker stopped unexpectedly ({worker.gone.result()}); {_AGAIN}"
             return _Ending(_How.DIED, words)
         words = f"The model's worker made no progress for {limit_seconds:g} seconds; {_AGAIN}"
-        worker.link.lose(words)
-        await worker.kill_after_dump()
-        return _Ending(_How.DIED, words)
+        return _Ending(_How.DIED, words, is_stuck=True)
 
     async def _wind_down(self, worker: Worker) -> _Ending:
         worker.link.send(Drain())

@@ -168,7 +168,7 @@ Start = Callable[..., Awaitable[House]]
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """Start a server: `await start(script, **settings)`."""
+    """What starts a server, from a script and settings."""
     async with AsyncExitStack() as stack:
 
         async def begin(
@@ -183,7 +183,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
 async def until(condition: Callable[[], bool], seconds: float = 1.0) -> None:
     """Wait for something to become true, within a second."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is watched has no event of its own
             await asyncio.sleep(0.005)
 
 

@@ -18,7 +18,7 @@ from allod.core.step import MemoryReading
 async def test_models_are_listed_under_every_address_clients_build(start, path: str) -> None:
     """Doubled prefixes and slashes reach the same route, without a redirect."""
     house = await start()
-    response = await house.client.get(path)
+    response = await house.client.get(house.url + path)
     assert response.status_code == 200
     (model,) = response.json()["data"]
     assert (model["id"], model["state"]) == ("tiny", "not-loaded")
@@ -187,14 +187,15 @@ async def test_the_access_log_keeps_metadata_only(start, caplog) -> None:
     caplog.set_level(logging.INFO)
     house = await start()
     headers = {"authorization": "Bearer a-secret-key"}
-    await house.client.post("/v1/chat/completions?token=private", json=house.chat, headers=headers)
+    body = {"messages": [{"role": "user", "content": "hi there"}]}
+    await house.client.post("/v1/chat/completions?token=private", json=body, headers=headers)
     await house.client.get("/v1/models/%0Aforged")
     first, second = [record.getMessage() for record in caplog.records if record.name == "allod.access"]
     assert first.startswith("POST /v1/chat/completions 200 ")
     assert "tokens=3+2" in first
     assert "\n" not in second
-    for private in ("private", "a-secret-key", "hi", "Hello"):
-        assert private not in caplog.text
+    for private in ("private", "a-secret-key", "hi there", "Hello"):
+        assert private not in first + second
 
 
 async def test_a_websocket_is_not_spoken(start) -> None:

@@ -84,3 +84,11 @@ def test_decode_cost_is_smoothed():
     assert made.predicted_seconds(0, decodes=True) == pytest.approx(0.05)
     made.observe(decodes=False, chunk_tokens=0, seconds=9.0)
     assert made.predicted_seconds(0, decodes=True) == pytest.approx(0.05)
+
+
+def test_a_chunk_costs_what_decoding_does_not():
+    """(240 ms - 40 ms) / 200 tokens = 1 ms."""
+    made = pacer()
+    made.observe(decodes=True, chunk_tokens=0, seconds=0.040)
+    made.observe(decodes=True, chunk_tokens=200, seconds=0.240)
+    assert made.predicted_seconds(100, decodes=False) == pytest.approx(0.1)

@@ -97,3 +97,26 @@ def test_an_empty_queue_has_no_head():
     assert queue.head() is None
     with pytest.raises(LookupError):
         queue.take()
+
+
+def test_a_newcomer_to_an_empty_queue_starts_where_service_is():
+    """When nobody waits, the counter reached by the last one chosen is the start, not zero."""
+    queue = FairQueue(9, 10**6)
+    fill(queue, job(1, A), job(2, A), job(3, A))
+    assert order(queue) == [1, 2, 3]
+    fill(queue, job(4, B), job(5, B), job(6, B), job(7, A))
+    assert order(queue) == [4, 5, 7, 6]
+
+
+def test_another_job_that_leaves_does_not_unseat_the_head():
+    """Only taking or removing the head itself makes room for a new one."""
+    queue = FairQueue(9, 10**6)
+    fill(queue, job(1, B), job(2, A, 500), job(3, B), job(4, B))
+    queue.take()
+    head = queue.head()
+    gone = job(5, C)
+    queue.put(gone)
+    queue.give_back(B, 20)
+    queue.remove(gone)
+    queue.put(job(6, B))
+    assert queue.head() is head

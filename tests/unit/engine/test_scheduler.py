@@ -280,3 +280,41 @@ def test_prefill_leaves_room_for_the_decoding_rows():
         flight = launched
     assert max(stalls) <= 0.08 + 1e-9
     assert max(stalls) > 0.06
+
+
+def test_all_choices_need_rows_before_a_prompt_is_taken_up():
+    """Two requests of two choices do not share three rows."""
+    engine = scheduler(settings=EngineSettings(max_batch_rows=3))
+    for first in (0, 10):
+        engine.submit(submission(prompt=1, choices=2, first=first), 0.0)
+    assert engine.plan().decode == ids(0, 1)
+    assert engine.plan().decode == ids(0, 1)
+
+
+def test_what_an_answer_did_not_use_is_given_back():
+    """A tenant whose long limit was not used has its next turn as if it had asked for less."""
+    engine = scheduler(settings=EngineSettings(max_batch_rows=1))
+    asked = [(1000, "a"), (10, "a"), (50, "b"), (50, "b")]
+    for first, (max_tokens, tenant) in enumerate(asked):
+        changes = {"max_tokens": max_tokens, "tenant": TenantId(tenant), "stop_tokens": (5,)}
+        engine.submit(submission(prompt=1, first=first, **changes), 0.0)
+    order: list[SequenceId] = []
+    while not engine.idle:
+        plan = engine.plan()
+        order += [joining.state for joining in plan.join]
+        engine.commit(plan, result(plan), 0.0)
+    assert order == list(ids(0, 2, 1, 3))
+
+
+def test_a_slow_join_does_not_pass_for_a_slow_decode_step():
+    """A step that rearranged the batch takes long once; chunks are not held down for it."""
+    engine = scheduler()
+    engine.submit(submission(prompt=1, max_tokens=500), 0.0)
+    plan = engine.plan()
+    engine.commit(plan, StepResult((Sampled(SequenceId(0), 1),), 30.0), 0.0)
+    engine.submit(submission(prompt=200, first=1), 0.0)
+    for expected in (32, 64):
+        plan = engine.plan()
+        assert plan.prefill is not None
+        assert len(plan.prefill.tokens) == expected
+        engine.commit(plan, StepResult((Sampled(SequenceId(0), 1),), 0.001), 0.0)

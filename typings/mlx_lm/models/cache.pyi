@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from typing import Self
 
 import mlx.core as mx
 import mlx.nn as nn

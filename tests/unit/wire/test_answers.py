@@ -1,0 +1,211 @@
+"""Streamed and whole answers, against golden transcripts and OpenAI's own types."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from openai.types import Completion
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from allod.core.errors import InternalFailure, InvalidRequest, ModelUnavailable
+from allod.core.events import (
+    Accepted,
+    ChoiceFinished,
+    Event,
+    Failed,
+    Finished,
+    Progress,
+    ScoredToken,
+    TextDelta,
+    TokenLogprob,
+)
+from allod.core.usage import Timings, Usage
+from allod.wire.openai.chunks import ChatChunks, CompletionChunks
+from allod.wire.openai.errors import error_body
+from allod.wire.openai.shapes import Header
+from allod.wire.openai.whole import ChatWhole, CompletionWhole
+from allod.wire.sse import SseParser
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "openai"
+ONE = Header("chatcmpl-1", 1_770_000_000, "smollm2-135m", 1)
+TWO = Header("chatcmpl-2", 1_770_000_000, 'a "name"', 2)
+TIMINGS = Timings(0.0, 0.1, 0.2)
+
+
+def scored(text: str, data: bytes, logprob: float) -> ScoredToken:
+    chosen = TokenLogprob(text, data, logprob)
+    return ScoredToken(chosen, (chosen, TokenLogprob(" x", b" x", float("-inf"))))
+
+
+PLAIN: Sequence[Event] = (
+    Accepted(5),
+    Progress(5, 5),
+    TextDelta(0, "Hello"),
+    TextDelta(0, ' "wörld"\n\u2028😀'),
+    TextDelta(0, ""),
+    ChoiceFinished(0, "stop"),
+    Finished(Usage(5, 4, 3), TIMINGS),
+)
+CHOICES: Sequence[Event] = (
+    Accepted(5),
+    TextDelta(1, "B"),
+    TextDelta(0, "A"),
+    ChoiceFinished(1, "length"),
+    TextDelta(0, "a"),
+    ChoiceFinished(0, "stop"),
+    Finished(Usage(5, 3), TIMINGS),
+)
+SCORED: Sequence[Event] = (
+    Accepted(5),
+    TextDelta(0, "Hi", (scored("Hi", b"Hi", -0.25),)),
+    TextDelta(0, " 😀", (scored(" \ufffd", b" \xf0\x9f", -1.5), scored("\ufffd", b"\x98\x80", -0.0))),
+    TextDelta(0, "", (scored("", b"", -2.0),)),
+    ChoiceFinished(0, "length"),
+    Finished(Usage(5, 4), TIMINGS),
+)
+BROKEN: Sequence[Event] = (
+    Accepted(5),
+    TextDelta(0, "Hel"),
+    Failed(ModelUnavailable("the model's worker died; it is starting again")),
+)
+
+STREAMS = {
+    "chat": (ChatChunks(ONE, False), PLAIN),
+    "chat_usage": (ChatChunks(ONE, True), PLAIN),
+    "chat_choices": (ChatChunks(TWO, True), CHOICES),
+    "chat_logprobs": (ChatChunks(ONE, False), SCORED),
+    "chat_failed": (ChatChunks(ONE, True), BROKEN),
+    "completion": (CompletionChunks(ONE, False), PLAIN),
+    "completion_usage": (CompletionChunks(ONE, True), PLAIN),
+    "completion_choices": (CompletionChunks(TWO, False), CHOICES),
+    "completion_logprobs": (CompletionChunks(ONE, False), SCORED),
+    "completion_failed": (CompletionChunks(ONE, False), BROKEN),
+}
+TRANSCRIPTS = {name: b"".join(map(chunks.feed, events)) for name, (chunks, events) in STREAMS.items()}
+
+
+def chunks_of(name: str) -> list[dict[str, object]]:
+    return [json.loads(data) for data in SseParser().feed(TRANSCRIPTS[name]) if data != b"[DONE]"]
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_streams_are_byte_for_byte_the_golden_transcripts(name: str) -> None:
+    """The bytes on the wire change only on purpose."""
+    assert TRANSCRIPTS[name] == (GOLDEN / f"{name}.txt").read_bytes()
+
+
+def test_no_golden_transcript_is_forgotten() -> None:
+    """Every file is compared with something."""
+    assert {path.stem for path in GOLDEN.glob("*.txt")} == set(STREAMS)
+
+
+@pytest.mark.parametrize("name", [name for name in STREAMS if not name.endswith("failed")])
+def test_chunks_are_what_the_openai_sdk_declares(name: str) -> None:
+    """Strictly valid, the same header in all, one finish per choice, roles first, usage as asked."""
+    kind = ChatCompletionChunk if name.startswith("chat") else Completion
+    raw = chunks_of(name)
+    choices: list[dict[str, object]] = [choice for chunk in raw for choice in chunk["choices"]]  # type: ignore
+    for chunk in raw:
+        if kind is ChatCompletionChunk:
+            kind.model_validate_json(json.dumps(chunk), strict=True)
+        for choice in chunk["choices"]:  # type: ignore
+            assert set(choice) >= {"index", "logprobs", "finish_reason"}
+            assert "tool_calls" not in choice.get("delta", {})
+    assert len({(chunk["id"], chunk["object"], chunk["created"], chunk["model"]) for chunk in raw}) == 1
+    ends = [choice["index"] for choice in choices if choice["finish_reason"] is not None]
+    assert sorted(ends) == sorted({choice["index"] for choice in choices})  # type: ignore
+    assert [chunk for chunk in raw if not chunk["choices"]] == (raw[-1:] if "usage" in raw[0] else [])
+    assert ["usage" in chunk for chunk in raw] == ["usage" in raw[0]] * len(raw)
+    assert TRANSCRIPTS[name].endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("events", [PLAIN, SCORED])
+def test_whole_answers_are_what_the_openai_sdk_declares(events: Sequence[Event]) -> None:
+    """Strictly valid, and the same text, end and log probabilities as the stream."""
+    chat, completion = ChatWhole(ONE), CompletionWhole(ONE)
+    for event in events:
+        chat.feed(event)
+        completion.feed(event)
+    answer = ChatCompletion.model_validate_json(chat.body(), strict=True)
+    legacy = Completion.model_validate_json(completion.body(), strict=True)
+    text = "".join(event.text for event in events if isinstance(event, TextDelta))
+    assert (answer.choices[0].message.content, legacy.choices[0].text) == (text, text)
+    assert answer.choices[0].finish_reason == legacy.choices[0].finish_reason
+    assert answer.usage == legacy.usage
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == 9
+    assert (answer.choices[0].logprobs is None) == (events is PLAIN)
+
+
+def test_the_whole_chat_answer_in_full() -> None:
+    """Every key of it."""
+    whole = ChatWhole(ONE)
+    for event in PLAIN:
+        whole.feed(event)
+    assert json.loads(whole.body()) == {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1_770_000_000,
+        "model": "smollm2-135m",
+        "system_fingerprint": None,
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": 'Hello "wörld"\n\u2028😀', "refusal": None},
+                "logprobs": None,
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {
+            "prompt_tokens": 5,
+            "completion_tokens": 4,
+            "total_tokens": 9,
+            "prompt_tokens_details": {"cached_tokens": 3},
+            "completion_tokens_details": {"reasoning_tokens": 0},
+        },
+    }
+
+
+def test_legacy_logprobs_are_the_same_whole_and_streamed() -> None:
+    """Offsets run on over the chunks, and stay within the text where tokens hold half characters."""
+    whole = CompletionWhole(ONE)
+    for event in SCORED:
+        whole.feed(event)
+    gathered: dict[str, list[object]] = {}
+    for chunk in chunks_of("completion_logprobs"):
+        for key, items in (chunk["choices"][0]["logprobs"] or {}).items():  # type: ignore
+            gathered.setdefault(key, []).extend(items)
+    assert json.loads(whole.body())["choices"][0]["logprobs"] == gathered
+    assert gathered["text_offset"] == [0, 2, 4, 4]
+    assert gathered["top_logprobs"][0] == {"Hi": -0.25, " x": -9999.0}
+
+
+def test_choices_keep_their_own_text() -> None:
+    """Interleaved deltas are sorted out by index."""
+    whole = ChatWhole(TWO)
+    for event in CHOICES:
+        whole.feed(event)
+    answer = ChatCompletion.model_validate_json(whole.body())
+    assert [(one.index, one.message.content, one.finish_reason) for one in answer.choices] == [
+        (0, "Aa", "stop"),
+        (1, "B", "length"),
+    ]
+
+
+@pytest.mark.parametrize("whole", [ChatWhole(ONE), CompletionWhole(ONE)])
+def test_a_failed_request_has_no_whole_answer(whole: ChatWhole | CompletionWhole) -> None:
+    """What failed after it was accepted is raised, so that it becomes an HTTP error."""
+    with pytest.raises(InternalFailure, match="broke off"):
+        whole.body()
+    for event in BROKEN:
+        whole.feed(event)
+    with pytest.raises(ModelUnavailable):
+        whole.body()
+
+
+def test_an_error_body_has_all_four_keys() -> None:
+    """The SDK reads message, type, param and code."""
+    assert json.loads(error_body(InvalidRequest("n: too many", param="n"))) == {
+        "error": {"message": "n: too many", "type": "invalid_request_error", "param": "n", "code": None}
+    }

@@ -1,0 +1,84 @@
+import json
+
+import msgspec
+import pytest
+from openai.types import Model
+
+from allod.core.card import ModelCard
+from allod.core.hosting import HostedModel, HostPhase
+from allod.core.ids import ModelName
+from allod.core.sampling import SamplingWishes
+from allod.core.step import ModelFacts
+from allod.wire.openai.models import model_body, model_list
+
+CARD = ModelCard(
+    name=ModelName("smollm2-135m"),
+    architecture="llama",
+    context_tokens=8192,
+    weights_bytes=90_000_000,
+    quantization="4-bit g32",
+    created=1_770_000_000,
+    source="package",
+    kind="package",
+    vocabulary=49152,
+    stop_tokens=(2,),
+    sampling=SamplingWishes(temperature=0.2, top_k=0),
+    has_chat_template=True,
+)
+FACTS = ModelFacts(
+    weights_bytes=1, budget_bytes=2, layers=(), capacity_step_tokens=256, transient_bytes_per_token=1,
+    transient_bytes_per_token_and_context=0, context_tokens=4096, vocabulary=49152, batchable=True,
+    alone_because="", compute="float32", device="cpu",
+)  # fmt: skip
+
+
+def test_a_model_that_is_not_loaded() -> None:
+    """What only loading tells is null; what the card says is there."""
+    assert model_body(CARD, None) == {
+        "id": "smollm2-135m",
+        "object": "model",
+        "created": 1_770_000_000,
+        "owned_by": "allod",
+        "context_length": 8192,
+        "max_context_length": 8192,
+        "state": "not-loaded",
+        "architecture": "llama",
+        "quantization": "4-bit g32",
+        "weights_bytes": 90_000_000,
+        "sampling_defaults": {"temperature": 0.2, "top_k": 0},
+        "batching": None,
+        "alone_because": None,
+    }
+
+
+def test_a_loaded_model_says_how_it_is_served() -> None:
+    """Context as served, batching, and the reason where rows run alone."""
+    together = model_body(CARD, HostedModel(CARD.name, "ready", facts=FACTS))
+    facts = msgspec.structs.replace(FACTS, batchable=False, alone_because="its cache rotates")
+    alone = model_body(CARD, HostedModel(CARD.name, "ready", facts=facts))
+    keys = ("state", "context_length", "max_context_length", "batching", "alone_because")
+    assert [together[key] for key in keys] == ["loaded", 4096, 8192, "batched", None]
+    assert [alone[key] for key in keys] == ["loaded", 4096, 8192, "alone", "its cache rotates"]
+
+
+@pytest.mark.parametrize(
+    ("phase", "state"),
+    [
+        ("cold", "not-loaded"),
+        ("loading", "loading"),
+        ("ready", "loaded"),
+        ("restarting", "loading"),
+        ("stopping", "not-loaded"),
+        ("failed", "failed"),
+    ],
+)
+def test_phases_in_the_words_of_clients(phase: HostPhase, state: str) -> None:
+    """Four states, whatever the supervisor is doing."""
+    assert model_body(CARD, HostedModel(CARD.name, phase))["state"] == state
+
+
+def test_the_list_is_openais() -> None:
+    """Every entry satisfies the SDK's own type."""
+    listed = json.loads(model_list([(CARD, None), (CARD, HostedModel(CARD.name, "failed"))]))
+    assert listed["object"] == "list"
+    assert [Model.model_validate(entry, strict=True).id for entry in listed["data"]] == ["smollm2-135m"] * 2
