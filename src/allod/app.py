@@ -26,8 +26,6 @@ from allod.service.chat import ChatService
 from allod.service.models import ModelService
 from allod.service.status import StatusService
 
-KEY_FILE = "keys.json"
-MODELS_FOLDER = "models"
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _log = logging.getLogger(__name__)
 
@@ -46,7 +44,7 @@ def compose(settings: Settings) -> Gateway:
     Raises:
         ConfigurationError: a model to preload is not in the catalogue, or the door is left open.
     """
-    catalog = Catalog(settings.home / MODELS_FOLDER)
+    catalog = Catalog(settings.models_folder)
     resident = preloaded(settings, catalog)
     residency = Residency(worker_command(settings, catalog), settings.local)
     backend = LocalBackend(residency, PromptRenderer(catalog.folder))
@@ -68,7 +66,7 @@ def compose(settings: Settings) -> Gateway:
             await residency.close()
 
     feeds = OpenFeeds()
-    keys = KeyFile(settings.home / KEY_FILE)
+    keys = KeyFile(settings.keys_file)
     return Gateway(create(settings.api, services, keys, feeds, lifespan), feeds)
 
 

@@ -76,8 +76,6 @@ async def test_a_waiting_model_is_not_starved(tmp_path: Path) -> None:
 
 async def test_waiting_for_a_place_has_a_limit_and_an_end(tmp_path: Path) -> None:
     """A request that finds no place in time is told so, and leaves nothing in the queue."""
-    async with house(tmp_path, "--step-seconds", "0.01", accept_wait_seconds=30.0) as at:
-        await at.residency.load(CARD)
     async with house(tmp_path, "--step-seconds", "0.01", load_timeout_seconds=1.0) as at:
         held = at.stream(ask(max_tokens=4000))
         await first(held, TextDelta)

@@ -119,6 +119,13 @@ def test_never_more_than_three_bytes_are_held(name: str, data: st.DataObject) ->
         assert whole.removeprefix(shown) in ("", "\ufffd", "\ufffd\ufffd", "\ufffd\ufffd\ufffd")
 
 
+def test_of_two_first_spaces_one_is_shown() -> None:
+    """A first token of two spaces loses one of them, in the stream as in the whole."""
+    codec = CODECS["sentencepiece, first space dropped"]
+    token = TOKENIZERS["sentencepiece, first space dropped"].token_to_id("▁▁")
+    assert (streamed(codec, [[token]]), codec.decode([token])) == (" ", " ")
+
+
 @given(text=texts, prompt=texts)
 def test_a_continued_text_keeps_its_first_space(text: str, prompt: str) -> None:
     """Prompt + continuation == whole decode, when the prompt shows anything at all."""

@@ -15,6 +15,7 @@ from allod.core.card import ModelCard
 from allod.core.events import Event, TextDelta
 from allod.core.hosting import HostedModel
 from allod.core.ids import ModelName, RequestId, TenantId
+from allod.core.messages import AnyCommand, command_decoder
 from allod.core.ports import TokenCodec
 from allod.core.request import Conversation, GenerationRequest, Message, RawText, RawTokens
 from allod.core.sampling import SamplingWishes
@@ -75,6 +76,22 @@ class BytePrompts:
                 return Rendered(self._codec.encode(text, special=True), self._codec)
             case RawTokens(tokens=tokens):
                 return Rendered(tokens, self._codec)
+
+
+class Wire(asyncio.Transport):
+    """A worker's link without a worker: a transport that remembers the commands written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commands: list[AnyCommand] = []
+        self.aborted = False
+        self._decoder = command_decoder()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.commands.extend(self._decoder.feed(bytes(data)))
+
+    def abort(self) -> None:
+        self.aborted = True
 
 
 @dataclass

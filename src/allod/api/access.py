@@ -28,7 +28,7 @@ class Access:
             return
         raise ConfigurationError(
             f"api.host = {settings.host!r} lets other machines in, and there is no API key. Make one with "
-            "`allod key add NAME`, or let everybody in with `--set api.allow_unauthenticated_lan=true`."
+            "`allod keys add NAME`, or let everybody in with `--set api.allow_unauthenticated_lan=true`."
         )
 
     def admit(self, secrets: tuple[str, ...]) -> TenantId:
@@ -46,7 +46,7 @@ class Access:
                 return tenant
         if secrets:
             raise NotAuthenticated(
-                "The API key is unknown here or was revoked; `allod key list` shows the keys."
+                "The API key is unknown here or was revoked; `allod keys list` shows the keys."
             )
         raise NotAuthenticated(
             "This server asks for an API key: send `Authorization: Bearer KEY` or `x-api-key: KEY`."

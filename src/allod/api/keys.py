@@ -136,7 +136,7 @@ class KeyFile:
     def _unreadable(self, why: str) -> ConfigurationError:
         return ConfigurationError(
             f"cannot use the key file {self._path}: {why}. Repair it, or move it away and make new keys "
-            "with `allod key add`."
+            "with `allod keys add`."
         )
 
     @contextmanager

@@ -5,6 +5,7 @@ import threading
 from http import HTTPStatus
 
 import httpx2
+import msgspec
 
 from allod.cli.terminal import say
 
@@ -27,27 +28,41 @@ class Announcer:
     def _wait(self, base_url: str) -> None:
         pause = threading.Event()
         with httpx2.Client(timeout=_ANSWER_SECONDS, trust_env=False) as client:
-            while True:
-                ready = is_ready(client, base_url)
-                if ready is not None:
-                    break
+            while (text := self._what_to_say(client, base_url)) is None:
                 pause.wait(_POLL_SECONDS)
-        if ready:
-            say(example(base_url, self._model))
+        say(text)
+
+    def _what_to_say(self, client: httpx2.Client, base_url: str) -> str | None:
+        """The line to print; None while the server is on its way.
+
+        A server that asks for a key does not tell; then the command is as good now as later.
+        """
+        try:
+            answer = client.get(f"{base_url}/ready")
+        except httpx2.HTTPError:
+            return None
+        if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+            return example(base_url, self._model)
+        return None if "Retry-After" in answer.headers else trouble(answer.content)
 
 
-def is_ready(client: httpx2.Client, base_url: str) -> bool | None:
-    """True when it is ready, False when it will not be without the owner, None when it is on its way.
+class _Model(msgspec.Struct):
+    name: str
+    detail: str = ""
 
-    A server that asks for a key does not tell; then the command is as good now as later.
-    """
+
+class _Readiness(msgspec.Struct):
+    models: list[_Model] = []
+
+
+def trouble(body: bytes) -> str:
+    """Why the server will not become ready by itself, from what `/ready` says."""
     try:
-        answer = client.get(f"{base_url}/ready")
-    except httpx2.HTTPError:
-        return None
-    if answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
-        return None if "Retry-After" in answer.headers else False
-    return True
+        models = msgspec.json.decode(body, type=_Readiness).models
+    except msgspec.MsgspecError:
+        models = []
+    said = "; ".join(f"{model.name}: {model.detail}" for model in models if model.detail)
+    return f"not ready: {said or 'the log says why'}"
 
 
 def example(base_url: str, model: str | None) -> str:

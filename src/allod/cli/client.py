@@ -139,6 +139,10 @@ class ChatClient:
                 if answer.is_error:
                     raise _refused(answer.status_code, answer.read())
                 yield answer
+        except msgspec.MsgspecError as error:
+            raise ModelUnavailable(
+                f"what {self._base_url} sent is not an answer of this API: {error}"
+            ) from error
         except httpx2.HTTPError as error:
             raise ModelUnavailable(
                 f"no answer from {self._base_url}: {error or type(error).__name__}; is `allod up` running?"

@@ -19,6 +19,7 @@ ALONE_SECONDS = 1.0
 
 _DECODE_WEIGHT = 0.25
 _PREFILL_WEIGHT = 0.5
+_LEAST_TOKEN_SECONDS = 1e-9
 
 
 class PrefillPacer:
@@ -45,7 +46,7 @@ class PrefillPacer:
             cap_tokens: most that memory allows.
         """
         limit = min(self._max_chunk_tokens, self._tried_tokens, cap_tokens)
-        if self._token_seconds:
+        if self._token_seconds is not None:
             room_seconds = self._allowed_seconds(decodes=decodes) - self._expected_decode(decodes=decodes)
             limit = int(min(limit, max(0.0, room_seconds) / self._token_seconds))
         limit = max(CHUNK_MULTIPLE_TOKENS, limit // CHUNK_MULTIPLE_TOKENS * CHUNK_MULTIPLE_TOKENS)
@@ -59,6 +60,9 @@ class PrefillPacer:
     def observe(self, *, decodes: bool, chunk_tokens: int, seconds: float) -> None:
         """Learn from a step that came back; `chunk_tokens` 0 means it had no chunk."""
         if chunk_tokens:
+            if decodes and self._decode_seconds is not None:
+                # The step did both. A hiccup must not hold chunks down until a step decodes alone.
+                self._decode_seconds = min(self._decode_seconds, seconds)
             self._observe_chunk(chunk_tokens, seconds, decodes=decodes)
         elif decodes:
             before = seconds if self._decode_seconds is None else self._decode_seconds
@@ -74,7 +78,8 @@ class PrefillPacer:
         if is_tail and seconds <= self._allowed_seconds(decodes=decodes):
             return
         self._tried_tokens = max(self._tried_tokens, 2 * chunk_tokens)
-        latest = max(0.0, seconds - self._expected_decode(decodes=decodes)) / chunk_tokens
+        cost_seconds = seconds - self._expected_decode(decodes=decodes)
+        latest = max(_LEAST_TOKEN_SECONDS, cost_seconds / chunk_tokens)
         if self._token_seconds is None or latest > self._token_seconds:
             self._token_seconds = latest
         else:

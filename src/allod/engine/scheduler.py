@@ -122,9 +122,7 @@ class Scheduler:
     def commit(self, plan: StepPlan, result: StepResult, now_seconds: float) -> Stepped:
         """Take in what a step produced. Tokens of sequences that are gone are dropped."""
         chunk_tokens = len(plan.prefill.tokens) if plan.prefill else 0
-        if chunk_tokens or not (plan.join or plan.release):
-            # Rows that come and go cost time of their own, which is not the price of a decode step.
-            self._pacer.observe(decodes=bool(plan.decode), chunk_tokens=chunk_tokens, seconds=result.seconds)
+        self._pacer.observe(decodes=bool(plan.decode), chunk_tokens=chunk_tokens, seconds=result.seconds)
         emissions: list[Emission] = []
         for sampled in result.sampled:
             choice = self._living.get(sampled.sequence)

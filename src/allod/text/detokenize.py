@@ -48,6 +48,6 @@ class Detokenizer:
         data = codec.token_bytes(token)
         if self._at_start and data:
             self._at_start = False
-            if data.startswith(b" ") and not codec.decode((token,)).startswith(" "):
+            if data.startswith(b" ") and codec.decode((token,)) == data[1:].decode(errors="replace"):
                 return data[1:]
         return data

@@ -174,7 +174,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         async def begin(
             script: Script | RudeBackend = lambda request, card: ANSWER, **changes: object
         ) -> House:
-            settings = ApiSettings(**{"port": 0, **changes})  # type: ignore[arg-type]
+            settings = ApiSettings(**{"port": 0, **changes})
             return await stack.enter_async_context(running(tmp_path, script, settings))
 
         yield begin
@@ -200,3 +200,8 @@ def answer() -> tuple[Event, ...]:
 @pytest.fixture
 def rude() -> type[RudeBackend]:
     return RudeBackend
+
+
+@pytest.fixture
+def make_card() -> Callable[[str], ModelCard]:
+    return card

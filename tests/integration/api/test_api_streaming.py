@@ -18,8 +18,8 @@ ENDING = (ChoiceFinished(0, "stop"), Finished(Usage(3, 2), Timings(0.0, 0.0, 0.0
 QUICK = (ACCEPTED, *ENDING)
 
 
-def sdk(house, **options: object) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=f"{house.url}/v1", api_key="none", max_retries=0, **options)
+def sdk(house) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(base_url=f"{house.url}/v1", api_key="none", max_retries=0)
 
 
 def request_bytes(house, **fields: object) -> bytes:
@@ -51,6 +51,7 @@ async def test_a_stream_is_what_the_sdk_expects(start) -> None:
     assert text == "Hello"
     assert len({chunk.id for chunk in chunks}) == 1
     assert [chunk.usage is not None for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert chunks[-1].usage is not None
     assert chunks[-1].usage.total_tokens == 5
 
 
@@ -61,6 +62,7 @@ async def test_whole_answers_are_what_the_sdk_expects(start) -> None:
         chat = await client.chat.completions.create(**house.chat)
         completion = await client.completions.create(model="tiny", prompt="hi")
     assert (chat.choices[0].message.content, chat.choices[0].finish_reason) == ("Hello", "stop")
+    assert completion.usage is not None
     assert (completion.choices[0].text, completion.usage.completion_tokens) == ("Hello", 2)
 
 
@@ -139,8 +141,9 @@ async def test_a_hundred_streams_at_once_do_not_mix(start, until) -> None:
     house = await start(script)
 
     async def ask(number: int) -> str:
-        messages = [{"role": "user", "content": f"n{number}"}]
-        stream = await client.chat.completions.create(model="tiny", messages=messages, stream=True)
+        stream = await client.chat.completions.create(
+            model="tiny", messages=[{"role": "user", "content": f"n{number}"}], stream=True
+        )
         return "".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices])
 
     async with sdk(house) as client:
@@ -319,6 +322,21 @@ async def test_after_the_grace_answers_end_with_an_error(start, until, stream: b
     assert json.loads(data)["error"]["code"] == "model_unavailable"
     await house.serving
     assert (house.backend.active, house.backend.cancelled) == (0, 1)
+
+
+async def test_a_second_signal_ends_the_grace(start, until) -> None:
+    """Who asks twice does not want to wait, and the answer still ends in order."""
+    house = await start(lambda request, card: (ACCEPTED, asyncio.Event()), shutdown_grace_seconds=600)
+    asking = asyncio.create_task(
+        house.client.post("/v1/chat/completions", json={**house.chat, "stream": True})
+    )
+    await until(lambda: house.backend.active == 1)
+    house.server.stop()
+    await until(lambda: _refuses(house.port), 5)
+    house.server.stop()
+    last = SseParser().feed((await asking).content)[-1]
+    assert json.loads(last)["error"]["code"] == "model_unavailable"
+    await house.serving
 
 
 def _refuses(port: int) -> bool:

@@ -55,7 +55,7 @@ def test_the_first_key_closes_the_door_and_any_shown_secret_opens_it(tmp_path: P
 def test_an_open_door_beyond_loopback_stops_the_start(tmp_path: Path) -> None:
     """The refusal holds the command and the setting that help."""
     keys = KeyFile(tmp_path / "keys.json")
-    with pytest.raises(ConfigurationError, match=r"allod key add.*api\.allow_unauthenticated_lan=true"):
+    with pytest.raises(ConfigurationError, match=r"allod keys add.*api\.allow_unauthenticated_lan=true"):
         Access(ApiSettings(host="0.0.0.0"), keys).check_start()
     Access(ApiSettings(host="0.0.0.0", allow_unauthenticated_lan=True), keys).check_start()
     Access(ApiSettings(), keys).check_start()

@@ -52,7 +52,7 @@ def test_home_comes_from_flag_then_environment_then_platform(tmp_path: Path) -> 
 
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
     """The file of the home is optional, one given with --config is not."""
-    with pytest.raises(ConfigurationError, match="cannot read .*nowhere.toml"):
+    with pytest.raises(ConfigurationError, match=r"cannot read .*nowhere.toml"):
         load(tmp_path, {"config": str(tmp_path / "nowhere.toml")})
 
 
@@ -128,7 +128,7 @@ def test_lists_are_comma_separated_in_text_and_arrays_in_files(tmp_path: Path) -
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf"])
 def test_numbers_that_are_none(tmp_path: Path, text: str) -> None:
     """Not-a-number and infinity never get past a bound."""
-    with pytest.raises(ConfigurationError, match="api.keepalive_seconds"):
+    with pytest.raises(ConfigurationError, match=r"api.keepalive_seconds"):
         load(tmp_path, {"api.keepalive_seconds": text})
 
 

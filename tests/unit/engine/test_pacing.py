@@ -56,6 +56,7 @@ def test_memory_caps_and_rounding():
 def test_a_prompt_always_gets_on():
     """Even when decoding alone breaks the bound, 16 tokens are read."""
     assert trained(0.1, decode_seconds=0.5).chunk_tokens(decodes=True, cap_tokens=NO_CAP) == 16
+    assert trained(0.0, decode_seconds=0.5).chunk_tokens(decodes=True, cap_tokens=NO_CAP) == 16
 
 
 def test_slower_counts_at_once_and_faster_by_half():
@@ -75,6 +76,15 @@ def test_the_tail_of_a_prompt_teaches_nothing():
     assert made.chunk_tokens(decodes=False, cap_tokens=NO_CAP) == before
     made.observe(decodes=False, chunk_tokens=300, seconds=ALONE_SECONDS + 0.2)
     assert made.chunk_tokens(decodes=False, cap_tokens=NO_CAP) < before
+
+
+def test_a_hiccup_does_not_hold_chunks_down():
+    """A decode step of 8 s is disbelieved as soon as a step that also read a chunk took 60 ms."""
+    made = trained(0.001, decode_seconds=0.040)
+    made.observe(decodes=True, chunk_tokens=0, seconds=8.0)
+    assert made.chunk_tokens(decodes=True, cap_tokens=NO_CAP) == 16
+    made.observe(decodes=True, chunk_tokens=16, seconds=0.060)
+    assert made.chunk_tokens(decodes=True, cap_tokens=NO_CAP) > 100
 
 
 def test_decode_cost_is_smoothed():

@@ -68,7 +68,7 @@ async def test_without_resident_models_the_house_is_ready() -> None:
 
 
 def test_numbers_come_from_the_workers_last_report() -> None:
-    """Memory is what MLX holds, in use and cached; without a report there is no number."""
+    """Memory in use and memory kept for reuse are told apart; without a report there is no number."""
     report = Status(
         rows=3,
         prefilling=1,
@@ -83,6 +83,6 @@ def test_numbers_come_from_the_workers_last_report() -> None:
             HostedModel(A, "loading", detail="weights", fraction=0.5), HostedModel(B, "ready", status=report)
         )
     ).models()
-    assert (silent.rows, silent.queued, silent.memory_bytes) == (None, None, None)
+    assert (silent.rows, silent.queued, silent.active_bytes, silent.buffer_bytes) == (None,) * 4
     assert (silent.detail, silent.fraction) == ("weights", 0.5)
-    assert (spoken.rows, spoken.queued, spoken.memory_bytes) == (3, 2, 120)
+    assert (spoken.rows, spoken.queued, spoken.active_bytes, spoken.buffer_bytes) == (3, 2, 100, 20)

@@ -13,8 +13,8 @@ STRIP = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
 
 
 def added(index: int, content: str, *, special: bool) -> dict[str, object]:
-    flags = dict.fromkeys(["single_word", "lstrip", "rstrip", "normalized"], False)
-    return {"id": index, "content": content, "special": special} | flags
+    flags = ("single_word", "lstrip", "rstrip", "normalized")
+    return {"id": index, "content": content, "special": special, **dict.fromkeys(flags, False)}
 
 
 def tokenizer_json(vocabulary: list[str], decoder: object, added_tokens: list[dict[str, object]]) -> str:

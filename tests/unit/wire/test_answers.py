@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from openai.types import Completion
@@ -23,7 +24,7 @@ from allod.core.events import (
 from allod.core.usage import Timings, Usage
 from allod.wire.openai.chunks import ChatChunks, CompletionChunks
 from allod.wire.openai.errors import error_body
-from allod.wire.openai.shapes import Header
+from allod.wire.openai.shapes import Header, completion_logprobs
 from allod.wire.openai.whole import ChatWhole, CompletionWhole
 from allod.wire.sse import SseParser
 
@@ -71,21 +72,21 @@ BROKEN: Sequence[Event] = (
 )
 
 STREAMS = {
-    "chat": (ChatChunks(ONE, False), PLAIN),
-    "chat_usage": (ChatChunks(ONE, True), PLAIN),
-    "chat_choices": (ChatChunks(TWO, True), CHOICES),
-    "chat_logprobs": (ChatChunks(ONE, False), SCORED),
-    "chat_failed": (ChatChunks(ONE, True), BROKEN),
-    "completion": (CompletionChunks(ONE, False), PLAIN),
-    "completion_usage": (CompletionChunks(ONE, True), PLAIN),
-    "completion_choices": (CompletionChunks(TWO, False), CHOICES),
-    "completion_logprobs": (CompletionChunks(ONE, False), SCORED),
-    "completion_failed": (CompletionChunks(ONE, False), BROKEN),
+    "chat": (ChatChunks(ONE, include_usage=False), PLAIN),
+    "chat_usage": (ChatChunks(ONE, include_usage=True), PLAIN),
+    "chat_choices": (ChatChunks(TWO, include_usage=True), CHOICES),
+    "chat_logprobs": (ChatChunks(ONE, include_usage=False), SCORED),
+    "chat_failed": (ChatChunks(ONE, include_usage=True), BROKEN),
+    "completion": (CompletionChunks(ONE, include_usage=False), PLAIN),
+    "completion_usage": (CompletionChunks(ONE, include_usage=True), PLAIN),
+    "completion_choices": (CompletionChunks(TWO, include_usage=False), CHOICES),
+    "completion_logprobs": (CompletionChunks(ONE, include_usage=False), SCORED),
+    "completion_failed": (CompletionChunks(ONE, include_usage=False), BROKEN),
 }
 TRANSCRIPTS = {name: b"".join(map(chunks.feed, events)) for name, (chunks, events) in STREAMS.items()}
 
 
-def chunks_of(name: str) -> list[dict[str, object]]:
+def chunks_of(name: str) -> list[dict[str, Any]]:
     return [json.loads(data) for data in SseParser().feed(TRANSCRIPTS[name]) if data != b"[DONE]"]
 
 
@@ -105,16 +106,16 @@ def test_chunks_are_what_the_openai_sdk_declares(name: str) -> None:
     """Strictly valid, the same header in all, one finish per choice, roles first, usage as asked."""
     kind = ChatCompletionChunk if name.startswith("chat") else Completion
     raw = chunks_of(name)
-    choices: list[dict[str, object]] = [choice for chunk in raw for choice in chunk["choices"]]  # type: ignore
+    choices = [choice for chunk in raw for choice in chunk["choices"]]
     for chunk in raw:
         if kind is ChatCompletionChunk:
             kind.model_validate_json(json.dumps(chunk), strict=True)
-        for choice in chunk["choices"]:  # type: ignore
+        for choice in chunk["choices"]:
             assert set(choice) >= {"index", "logprobs", "finish_reason"}
             assert "tool_calls" not in choice.get("delta", {})
     assert len({(chunk["id"], chunk["object"], chunk["created"], chunk["model"]) for chunk in raw}) == 1
     ends = [choice["index"] for choice in choices if choice["finish_reason"] is not None]
-    assert sorted(ends) == sorted({choice["index"] for choice in choices})  # type: ignore
+    assert sorted(ends) == sorted({choice["index"] for choice in choices})
     assert [chunk for chunk in raw if not chunk["choices"]] == (raw[-1:] if "usage" in raw[0] else [])
     assert ["usage" in chunk for chunk in raw] == ["usage" in raw[0]] * len(raw)
     assert TRANSCRIPTS[name].endswith(b"data: [DONE]\n\n")
@@ -172,13 +173,35 @@ def test_legacy_logprobs_are_the_same_whole_and_streamed() -> None:
     whole = CompletionWhole(ONE)
     for event in SCORED:
         whole.feed(event)
-    gathered: dict[str, list[object]] = {}
+    gathered: dict[str, list[Any]] = {}
     for chunk in chunks_of("completion_logprobs"):
-        for key, items in (chunk["choices"][0]["logprobs"] or {}).items():  # type: ignore
+        for key, items in (chunk["choices"][0]["logprobs"] or {}).items():
             gathered.setdefault(key, []).extend(items)
     assert json.loads(whole.body())["choices"][0]["logprobs"] == gathered
     assert gathered["text_offset"] == [0, 2, 4, 4]
     assert gathered["top_logprobs"][0] == {"Hi": -0.25, " x": -9999.0}
+
+
+def test_of_alternatives_with_one_text_the_likeliest_is_kept() -> None:
+    """Two different halves of characters look the same; the legacy object has one key for both."""
+    half = TokenLogprob("\ufffd", b"\xf0", -1.0)
+    delta = TextDelta(0, "", (ScoredToken(half, (half, TokenLogprob("\ufffd", b"\xf1", -2.0))),))
+    shape = completion_logprobs([delta], 0)
+    assert shape is not None
+    assert shape["top_logprobs"] == [{"\ufffd": -1.0}]
+
+
+@pytest.mark.parametrize("chunks", [ChatChunks, CompletionChunks])
+def test_an_event_is_one_line_by_any_definition_of_a_line(
+    chunks: type[ChatChunks] | type[CompletionChunks],
+) -> None:
+    """Clients that split decoded text into lines the way `str.splitlines` does lose nothing."""
+    text = "a\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029b"
+    event = chunks(ONE, include_usage=False).feed(TextDelta(0, text, (scored(text, b"", -1.0),)))
+    line, *rest = event.decode().splitlines()
+    assert rest == [""]
+    choice = json.loads(line.removeprefix("data: "))["choices"][0]
+    assert choice.get("text", choice.get("delta", {}).get("content")) == text
 
 
 def test_choices_keep_their_own_text() -> None:

@@ -62,9 +62,9 @@ def test_every_field_arrives() -> None:
 def test_null_means_absent() -> None:
     """Clients that write every field they know send null for most of them."""
     fields = (
-        "model temperature top_p top_k min_p repetition_penalty presence_penalty frequency_penalty logit_bias "
-        "seed logprobs top_logprobs stop n max_tokens max_completion_tokens stream stream_options ignore_eos "
-        "tools tool_choice functions function_call response_format user store"
+        "model temperature top_p top_k min_p repetition_penalty presence_penalty frequency_penalty "
+        "logit_bias seed logprobs top_logprobs stop n max_tokens max_completion_tokens stream stream_options "
+        "ignore_eos tools tool_choice functions function_call response_format user store"
     )
     assert chat(**dict.fromkeys(fields.split())) == chat()
     fields = "model logprobs best_of echo suffix n max_tokens stop user"

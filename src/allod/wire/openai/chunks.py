@@ -34,7 +34,7 @@ class _Chunks(ABC):
         """The bytes that this event adds to the stream, often none."""
         match event:
             case TextDelta():
-                return self._text(event) if event.text or event.scores else b""
+                return _one_line(self._text(event)) if event.text or event.scores else b""
             case Accepted():
                 return b"".join(map(self._opening, range(self._choices)))
             case ChoiceFinished():
@@ -59,6 +59,15 @@ class _Chunks(ABC):
 
     @abstractmethod
     def _end(self, end: ChoiceFinished) -> bytes: ...
+
+
+def _one_line(event: bytes) -> bytes:
+    """Escape what Unicode takes for a line end and SSE does not: many clients split lines by Unicode."""
+    return (
+        event.replace("\u0085".encode(), rb"\u0085")
+        .replace("\u2028".encode(), rb"\u2028")
+        .replace("\u2029".encode(), rb"\u2029")
+    )
 
 
 class ChatChunks(_Chunks):

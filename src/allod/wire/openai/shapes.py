@@ -64,9 +64,7 @@ def completion_logprobs(deltas: Sequence[TextDelta], start: int) -> dict[str, ob
     return {
         "tokens": [score.chosen.text for score in scores],
         "token_logprobs": [_finite(score.chosen.logprob) for score in scores],
-        "top_logprobs": [
-            {other.text: _finite(other.logprob) for other in reversed(score.alternatives)} for score in scores
-        ],
+        "top_logprobs": [_by_text(score.alternatives) for score in scores],
         "text_offset": _offsets(deltas, start),
     }
 
@@ -80,6 +78,14 @@ def _offsets(deltas: Sequence[TextDelta], start: int) -> list[int]:
             width += len(score.chosen.text)
         start += len(delta.text)
     return offsets
+
+
+def _by_text(alternatives: Sequence[TokenLogprob]) -> dict[str, float]:
+    """Of tokens that look alike, such as halves of different characters, the likeliest is kept."""
+    logprobs: dict[str, float] = {}
+    for token in alternatives:
+        logprobs.setdefault(token.text, _finite(token.logprob))
+    return logprobs
 
 
 def _token(token: TokenLogprob) -> dict[str, object]:

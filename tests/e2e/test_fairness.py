@@ -1,0 +1,51 @@
+"""A long prompt that arrives does not hold up those who are being answered."""
+
+import itertools
+import threading
+import time
+
+import openai
+import pytest
+
+from allod.registry.starter import STARTER_NAME
+
+pytestmark = pytest.mark.model
+
+LONGEST_GAP_SECONDS = 1.0
+"""The bound is 0.25 s of device time. Two busy cores that also run the client are given some slack; a
+prompt that is read in one piece takes over 2 s here."""
+
+
+def test_a_long_prompt_arrives_while_another_stream_decodes(starter: openai.OpenAI) -> None:
+    """Between two tokens of the first stream lies at most one chunk of the newcomer's prompt."""
+    arrivals: list[float] = []
+    newcomer_done = threading.Event()
+
+    def newcomer() -> None:
+        starter.chat.completions.create(
+            model=STARTER_NAME, messages=[{"role": "user", "content": "tell me more " * 400}], max_tokens=1
+        )
+        newcomer_done.set()
+
+    stream = starter.chat.completions.create(
+        model=STARTER_NAME,
+        messages=[{"role": "user", "content": "Tell me a long story."}],
+        max_tokens=400,
+        temperature=0,
+        stream=True,
+        extra_body={"ignore_eos": True},
+    )
+    thread = threading.Thread(target=newcomer)
+    with stream:
+        for _ in stream:
+            arrivals.append(time.monotonic())
+            if len(arrivals) == 10:
+                thread.start()
+            if newcomer_done.is_set():
+                break
+    thread.join()
+    gaps = [later - earlier for earlier, later in itertools.pairwise(arrivals[9:])]
+    assert newcomer_done.is_set()
+    assert len(gaps) > 5
+    assert max(gaps) < LONGEST_GAP_SECONDS, f"longest gap {max(gaps):.2f} s"
+    print(f"longest gap {max(gaps) * 1000:.0f} ms over {len(gaps)} tokens")

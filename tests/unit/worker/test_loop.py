@@ -1,0 +1,194 @@
+"""The loop between a socket and a runner: it loads, answers, drains, and ends in an orderly way."""
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from allod.core.ids import RequestId, SequenceId, TenantId
+from allod.core.messages import (
+    Admitted,
+    AnyReport,
+    Cancel,
+    Command,
+    Drain,
+    Inspect,
+    LoadFailed,
+    Loading,
+    Ready,
+    Refused,
+    Status,
+    Stepped,
+    Submit,
+    encode,
+    report_decoder,
+)
+from allod.core.sampling import Sampling
+from allod.core.step import LayerState, ModelFacts
+from allod.engine.settings import EngineSettings
+from allod.testing.runner import FakeRunner
+from allod.worker.loop import EXIT_LOAD_FAILED, EXIT_ORDERLY, LoadProgress, LoadRefused, serve
+
+FACTS = ModelFacts(
+    weights_bytes=1000,
+    budget_bytes=10**9,
+    layers=(LayerState("full", 1, 8, 0, None),),
+    capacity_step_tokens=256,
+    transient_bytes_per_token=8,
+    transient_bytes_per_token_and_context=0,
+    context_tokens=4096,
+    vocabulary=1000,
+    batchable=True,
+    alone_because="",
+    compute="stored",
+    device="fake",
+)
+
+
+class Gateway:
+    """The other end of the socket pair, and the thread that serves."""
+
+    def __init__(self, *, refusal: str = "") -> None:
+        self._end, worker_end = socket.socketpair()
+        self._end.settimeout(10)
+        self._decoder = report_decoder()
+        self._reports: list[AnyReport] = []
+        self.code: int | None = None
+        self._refusal = refusal
+        self._thread = threading.Thread(target=self._serve, args=(worker_end,))
+        self._thread.start()
+
+    def _serve(self, worker_end: socket.socket) -> None:
+        self.code = serve(worker_end, self._load, EngineSettings())
+
+    def _load(self, progress: LoadProgress) -> FakeRunner:
+        progress("pretending", 0.5)
+        if self._refusal:
+            raise LoadRefused(self._refusal)
+        return FakeRunner(FACTS)
+
+    def send(self, command: Command) -> None:
+        self._end.sendall(encode(command))
+
+    def next(self) -> AnyReport:
+        while not self._reports:
+            data = self._end.recv(65536)
+            if not data:
+                raise EOFError
+            self._reports.extend(self._decoder.feed(data))
+        return self._reports.pop(0)
+
+    def leave(self) -> None:
+        self._end.close()
+        self.join()
+
+    def join(self) -> None:
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    gateway = Gateway()
+    assert gateway.next() == Loading("pretending", 0.5)
+    assert gateway.next() == Ready(FACTS)
+    yield gateway
+    gateway.leave()
+
+
+def submit(number: int, *, prompt: int = 5, max_tokens: int = 4) -> Submit:
+    return Submit(
+        request=RequestId(f"r{number}"),
+        sequences=(SequenceId(number),),
+        samplings=(Sampling(temperature=0.0),),
+        tokens=tuple(range(1, prompt + 1)),
+        max_tokens=max_tokens,
+        stop_tokens=(),
+        tenant=TenantId("t"),
+    )
+
+
+def tokens_until_finish(gateway: Gateway, sequence: int) -> list[int]:
+    tokens: list[int] = []
+    while True:
+        report = gateway.next()
+        if not isinstance(report, Stepped):
+            continue
+        for emission in report.emissions:
+            if emission.sequence == sequence:
+                tokens.extend(emission.tokens)
+                if emission.finish:
+                    return tokens
+
+
+def test_a_submission_is_admitted_and_runs_to_its_end(gateway: Gateway) -> None:
+    """Admitted first, then exactly max_tokens tokens."""
+    gateway.send(submit(1))
+    assert gateway.next() == Admitted(RequestId("r1"), 4, 0)
+    assert len(tokens_until_finish(gateway, 1)) == 4
+
+
+def test_what_can_never_work_is_refused(gateway: Gateway) -> None:
+    """The loop hands the scheduler's refusal on and goes on serving."""
+    gateway.send(submit(1, max_tokens=10**6))
+    refused = gateway.next()
+    assert isinstance(refused, Refused)
+    assert refused.reason == "context"
+    gateway.send(submit(2))
+    assert isinstance(gateway.next(), Admitted)
+
+
+def test_inspection_is_answered_when_idle_and_shows_nothing_left(gateway: Gateway) -> None:
+    """After a cancel the row is gone, and the loop sleeps rather than spins."""
+    gateway.send(submit(1, max_tokens=4000))
+    assert isinstance(gateway.next(), Admitted)
+    gateway.send(Cancel((SequenceId(1),)))
+    while True:
+        gateway.send(Inspect())
+        report = gateway.next()
+        while not isinstance(report, Status):
+            report = gateway.next()
+        if report.rows == 0:
+            break
+    gateway.send(Inspect())
+    later = gateway.next()
+    assert isinstance(later, Status)
+    assert (later.rows, later.queued, later.prefilling) == (0, 0, 0)
+    assert later.steps == report.steps
+
+
+def test_drain_finishes_what_was_submitted_then_ends() -> None:
+    """Exit 0 after the last token, and the socket is closed."""
+    gateway = Gateway()
+    gateway.send(submit(1))
+    gateway.send(Drain())
+    assert len(tokens_until_finish(gateway, 1)) == 4
+    with pytest.raises(EOFError):
+        gateway.next()
+    gateway.leave()
+    assert gateway.code == EXIT_ORDERLY
+
+
+def test_the_loop_ends_when_the_gateway_is_gone(gateway: Gateway) -> None:
+    """No worker outlives its gateway, even with rows to decode."""
+    gateway.send(submit(1, max_tokens=4000))
+    gateway.leave()
+    assert gateway.code == EXIT_ORDERLY
+
+
+def test_a_load_that_fails_says_why_and_ends() -> None:
+    """LoadFailed carries the words, the exit code tells it apart from a crash."""
+    gateway = Gateway(refusal="too large")
+    assert gateway.next() == Loading("pretending", 0.5)
+    assert gateway.next() == LoadFailed("too large")
+    gateway.join()
+    assert gateway.code == EXIT_LOAD_FAILED
+    gateway.leave()
+
+
+def test_bytes_that_are_no_frames_end_the_loop(gateway: Gateway) -> None:
+    """A peer that does not speak the protocol is as good as gone."""
+    gateway._end.sendall(b"\xff" * 64)  # pyright: ignore[reportPrivateUsage]
+    gateway.join()
+    assert gateway.code == EXIT_ORDERLY
