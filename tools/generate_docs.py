@@ -23,7 +23,21 @@ from allod.cli.main import app
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "allod"
 FLOORS = (
-    "cli app worker config api service registry local engine runner wire text device testing core".split()
+    "cli",
+    "app",
+    "worker",
+    "config",
+    "api",
+    "service",
+    "registry",
+    "local",
+    "engine",
+    "runner",
+    "wire",
+    "text",
+    "device",
+    "testing",
+    "core",
 )
 
 

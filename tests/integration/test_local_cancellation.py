@@ -70,7 +70,7 @@ async def test_closed_in_the_queue(tmp_path: Path) -> None:
 
 async def test_cancelled_before_it_is_admitted(tmp_path: Path) -> None:
     """A consumer cancelled after the submission went out and before the worker has answered it."""
-    async with house(tmp_path, "--step-seconds", "0.3", accept_wait_seconds=30.0) as at:
+    async with house(tmp_path, "--step-seconds", "0.3") as at:
         busy = at.stream(ask(max_tokens=LONG))
         await first(busy, TextDelta)
         waits = asyncio.ensure_future(anext(at.stream(ask(max_tokens=LONG))))
@@ -118,7 +118,7 @@ async def test_closed_right_after_accepted(tmp_path: Path) -> None:
 async def test_cancelled_twice(tmp_path: Path) -> None:
     """A second cancellation, while the first one is being obeyed, loses nothing."""
     os.mkfifo(tmp_path / "gate")
-    async with house(tmp_path, "--gate", str(tmp_path / "gate"), accept_wait_seconds=30.0) as at:
+    async with house(tmp_path, "--gate", str(tmp_path / "gate")) as at:
         waits = asyncio.ensure_future(anext(at.stream()))
         await at.until(lambda: (model := at.hosted()) is not None and model.requests == 1)
         waits.cancel()

@@ -116,7 +116,7 @@ async def test_a_death_while_loading_is_survived(tmp_path: Path) -> None:
 
 async def test_a_model_that_always_dies_while_loading_has_failed(tmp_path: Path) -> None:
     """The third death on the way up is told to the client: there is no endless loop."""
-    async with house(tmp_path, "--dies-loading", "99", accept_wait_seconds=10.0) as at:
+    async with house(tmp_path, "--dies-loading", "99") as at:
         with pytest.raises(ModelUnavailable, match=r"stopped while loading \(signal 9\)"):
             await at.text()
         assert at.starts_of("fable") == 3
@@ -126,7 +126,7 @@ async def test_loading_has_a_limit(tmp_path: Path) -> None:
     """A load that takes too long is ended, and the client told."""
     os.mkfifo(tmp_path / "gate")
     flags = ("--gate", str(tmp_path / "gate"))
-    async with house(tmp_path, *flags, load_timeout_seconds=0.5, accept_wait_seconds=10.0) as at:
+    async with house(tmp_path, *flags, load_timeout_seconds=0.5) as at:
         with pytest.raises(ModelUnavailable, match=r"0\.5 seconds"):
             await at.text()
         await at.reaches("failed")
@@ -148,7 +148,7 @@ async def test_a_refusal_after_accepted_is_a_failed(tmp_path: Path) -> None:
 async def test_a_command_that_cannot_be_started_is_told(tmp_path: Path) -> None:
     """A missing program is a model that cannot be loaded, not an internal failure."""
     async with house(tmp_path) as at:
-        at.residency._command = lambda _: (str(tmp_path / "nothing"),)  # pyright: ignore[reportPrivateUsage]
+        at.residency._command = lambda _: (str(tmp_path / "nothing"),)
         with pytest.raises(ModelUnavailable, match="cannot be started"):
             await at.text()
 

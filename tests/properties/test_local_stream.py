@@ -1,5 +1,7 @@
 """Any cut of a choice's tokens into emissions gives the same answer."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +22,7 @@ def _answer(
     stream = ChoiceStream(0, CODEC, stops)
     text, scores, reason = "", [], ""
     edges = [0, *sorted(cuts), len(tokens)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         part = tokens[start:end]
         scored = tuple(Scores(-float(start + index)) for index in range(len(part)))
         for event in stream.feed(

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allod.engine.pacing import CHUNK_MULTIPLE_TOKENS, STALL_SHARE, PrefillPacer
+from allod.engine.pacing import CHUNK_MULTIPLE_TOKENS, LEAST_CHUNK_TOKENS, STALL_SHARE, PrefillPacer
 
 STALL_SECONDS = 0.25
 LEARNING_CHUNKS = 24
@@ -46,7 +46,7 @@ def test_predicted_stalls_stay_within_the_bound(factors: list[float], decode_sec
     for step, factor in enumerate(factors):
         costs.append(costs[-1] * factor)
         chunk, predicted, real = simulation.step(costs[-1])
-        if step < LEARNING_CHUNKS or chunk == CHUNK_MULTIPLE_TOKENS:
+        if step < LEARNING_CHUNKS or chunk == LEAST_CHUNK_TOKENS:
             continue
         target = STALL_SHARE * STALL_SECONDS
         assert predicted <= target + 1e-9
@@ -62,7 +62,7 @@ def test_a_growing_context_keeps_real_stalls_within_the_bound(
     simulation = Simulation(decode_seconds)
     for step in range(60):
         chunk, _, real = simulation.step(cost * growth**step)
-        if step >= LEARNING_CHUNKS and chunk > CHUNK_MULTIPLE_TOKENS:
+        if step >= LEARNING_CHUNKS and chunk > LEAST_CHUNK_TOKENS:
             assert real <= STALL_SECONDS
 
 

@@ -123,6 +123,7 @@ def test_of_two_first_spaces_one_is_shown() -> None:
     """A first token of two spaces loses one of them, in the stream as in the whole."""
     codec = CODECS["sentencepiece, first space dropped"]
     token = TOKENIZERS["sentencepiece, first space dropped"].token_to_id("▁▁")
+    assert token is not None
     assert (streamed(codec, [[token]]), codec.decode([token])) == (" ", " ")
 
 

@@ -130,7 +130,7 @@ class House:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not holds():
+            while not holds():  # noqa: ASYNC110 - what it waits for happens in other processes
                 await asyncio.sleep(0.005)
 
     async def is_clean(self) -> None:
@@ -157,7 +157,11 @@ async def house(
         script = Path(fake_worker.__file__)
         return (sys.executable, str(script), "--starts", str(starts), "--model", card.name, *flags, *own)
 
-    quick: dict[str, object] = {"restart_backoff_seconds": 0.05, "stop_grace_seconds": 10.0}
+    quick: dict[str, object] = {
+        "restart_backoff_seconds": 0.05,
+        "stop_grace_seconds": 10.0,
+        "accept_wait_seconds": 30.0,
+    }
     local = LocalSettings(**(quick | settings))  # type: ignore[arg-type]
     residency = Residency(command, local)
     built = House(residency, LocalBackend(residency, BytePrompts(), local), starts)

@@ -1,6 +1,7 @@
 """Says once, when the server is ready, what to type next."""
 
 import json
+import logging
 import threading
 from http import HTTPStatus
 
@@ -9,7 +10,8 @@ import msgspec
 
 from allod.cli.terminal import say
 
-_POLL_SECONDS = 0.5
+_FIRST_PAUSE_SECONDS = 0.25
+_LONGEST_PAUSE_SECONDS = 4.0
 _ANSWER_SECONDS = 5.0
 
 
@@ -23,13 +25,16 @@ class Announcer:
     def on_listening(self, base_url: str) -> None:
         """Start waiting; returns at once. The thread is a daemon: it never holds up a stop."""
         say(f"allod listens on {base_url}; home is {self._home}")
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # the server's log is not about this client
         threading.Thread(target=self._wait, args=(base_url,), name="announcer", daemon=True).start()
 
     def _wait(self, base_url: str) -> None:
-        pause = threading.Event()
+        never = threading.Event()
+        pause_seconds = _FIRST_PAUSE_SECONDS
         with httpx2.Client(timeout=_ANSWER_SECONDS, trust_env=False) as client:
             while (text := self._what_to_say(client, base_url)) is None:
-                pause.wait(_POLL_SECONDS)
+                never.wait(pause_seconds)
+                pause_seconds = min(1.5 * pause_seconds, _LONGEST_PAUSE_SECONDS)
         say(text)
 
     def _what_to_say(self, client: httpx2.Client, base_url: str) -> str | None:

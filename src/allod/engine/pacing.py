@@ -8,8 +8,15 @@ shows up in the cost per token, and the chunk settles where the sum meets the ta
 FIRST_CHUNK_TOKENS = 32
 """Before anything is measured; larger chunks are reached by doubling what has been seen to work."""
 
+LEAST_CHUNK_TOKENS = 16
+"""Chunks are never smaller: a prompt must get on, even if the bound breaks."""
+
 CHUNK_MULTIPLE_TOKENS = 16
-"""Chunks are multiples of this, and never smaller: a prompt must get on, even if the bound breaks."""
+"""What matrix kernels like. Chunks of at least ROUND_FROM_TOKENS are multiples of it."""
+
+ROUND_FROM_TOKENS = 128
+"""Small chunks are not rounded. A chunk reads all weights whatever its size, so the price per token falls
+as the chunk grows; rounding down would hide that and hold a chunk at 16 tokens that could be 60."""
 
 STALL_SHARE = 0.8
 """Share of the allowed stall that is aimed at; the rest absorbs cost that rises with the context."""
@@ -39,7 +46,7 @@ class PrefillPacer:
         self._asked_tokens = FIRST_CHUNK_TOKENS
 
     def chunk_tokens(self, *, decodes: bool, cap_tokens: int) -> int:
-        """The most tokens of the next chunk: a multiple of 16, at least 16.
+        """The most tokens of the next chunk: at least 16, and a multiple of 16 once that is a small part.
 
         Args:
             decodes: whether rows decode in the same step.
@@ -49,9 +56,10 @@ class PrefillPacer:
         if self._token_seconds is not None:
             room_seconds = self._allowed_seconds(decodes=decodes) - self._expected_decode(decodes=decodes)
             limit = int(min(limit, max(0.0, room_seconds) / self._token_seconds))
-        limit = max(CHUNK_MULTIPLE_TOKENS, limit // CHUNK_MULTIPLE_TOKENS * CHUNK_MULTIPLE_TOKENS)
-        self._asked_tokens = limit
-        return limit
+        if limit >= ROUND_FROM_TOKENS:
+            limit -= limit % CHUNK_MULTIPLE_TOKENS
+        self._asked_tokens = max(LEAST_CHUNK_TOKENS, limit)
+        return self._asked_tokens
 
     def predicted_seconds(self, chunk_tokens: int, *, decodes: bool) -> float:
         """What a step with this chunk is believed to take."""

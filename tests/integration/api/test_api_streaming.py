@@ -99,10 +99,13 @@ async def test_a_silent_stream_is_kept_alive_by_the_clock(start, answer) -> None
     prefill = [act for gate in gates for act in (gate, Progress(1, 3))]
     house = await start(lambda request, card: (ACCEPTED, *prefill, *answer[1:]), keepalive_seconds=0.05)
     reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    clock = asyncio.get_running_loop().time
+    started_seconds = clock()
     writer.write(request_bytes(house, stream=True))
     for gate in gates:
         await read_until(reader, b": ping\n\n")
         gate.set()
+    assert clock() - started_seconds >= 0.9 * len(gates) * 0.05, "comments come no faster than they are due"
     rest = await read_until(reader, b"data: [DONE]\n\n")
     assert b"Hel" in rest
     writer.close()

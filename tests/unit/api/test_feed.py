@@ -125,6 +125,29 @@ async def test_a_cancelled_taker_closes_the_iterator() -> None:
     assert script.released == 1
 
 
+async def test_an_iterator_that_cleans_up_is_not_cancelled_again() -> None:
+    """Ended, left by the client and closed, all at once: cleaning up runs to its end, undisturbed."""
+    connection, cleaning, clean = Connection(), asyncio.Event(), asyncio.Event()
+    tidied: list[bool] = []
+
+    async def events() -> AsyncGenerator[Event, None]:
+        try:
+            yield Accepted(1)
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            await clean.wait()
+            tidied.append(True)
+
+    async with OpenFeeds().open(events(), connection.receive) as feed:
+        await feed.take()
+        feed.end(ModelUnavailable("going"))
+        await cleaning.wait()
+        connection.left.set()
+        asyncio.get_running_loop().call_later(0.01, clean.set)
+    assert tidied == [True]
+
+
 async def test_a_shutdown_ends_open_feeds_and_those_that_still_come() -> None:
     """Events so far stay, then the error is the last event; an answer that is complete stays complete."""
     feeds, error = OpenFeeds(), ModelUnavailable("going")

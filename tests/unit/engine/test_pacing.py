@@ -49,8 +49,20 @@ def test_alone_a_chunk_lasts_a_second():
 
 
 def test_memory_caps_and_rounding():
-    """The cap is obeyed; chunks are multiples of 16."""
-    assert trained(1e-6).chunk_tokens(decodes=False, cap_tokens=100) == 96
+    """The cap is obeyed; chunks are multiples of 16 from 128 tokens on."""
+    assert trained(1e-6).chunk_tokens(decodes=False, cap_tokens=100) == 100
+    assert trained(1e-6).chunk_tokens(decodes=False, cap_tokens=200) == 192
+
+
+def test_a_price_for_the_chunk_itself_does_not_hold_it_down():
+    """70 ms to decode, 60 ms a chunk and 1 ms a token: chunks find the 70 tokens that fit into 200 ms."""
+    made = pacer()
+    made.observe(decodes=True, chunk_tokens=0, seconds=0.070)
+    size = 0
+    for _ in range(40):
+        size = made.chunk_tokens(decodes=True, cap_tokens=NO_CAP)
+        made.observe(decodes=True, chunk_tokens=size, seconds=0.070 + 0.060 + size * 0.001)
+    assert 60 <= size <= 70
 
 
 def test_a_prompt_always_gets_on():

@@ -152,7 +152,7 @@ def test_a_template_that_does_not_parse_is_refused_at_once() -> None:
         template("{% if %}")
 
 
-def test_the_helpers_that_templates_call() -> None:
+def test_what_templates_call() -> None:
     """The tojson filter keeps characters and does not escape for HTML; strftime_now uses the given clock."""
     assert template("{{ {'text': '<é>'} | tojson }}").render(QUESTION) == '{"text": "<é>"}'
     assert template("{{ {'a': 1} | tojson(indent=1) }}").render(QUESTION) == '{\n "a": 1\n}'
