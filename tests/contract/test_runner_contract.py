@@ -3,23 +3,51 @@
 A factory makes a fresh runner. It needs a vocabulary of at least 90 and a context of at least 200 tokens.
 """
 
+import tempfile
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+from tests.scaffolding.families import DEVICE, write_random_model
 
 from allod.core.ids import SequenceId, TokenId
 from allod.core.ports import Runner
 from allod.core.sampling import Sampling
 from allod.core.step import Join, Prefill, Sampled, StepPlan, StepResult
+from allod.device.choose import choose
+from allod.runner.load import LoadedModel, load
+from allod.runner.probe import measure
+from allod.runner.settings import RunnerSettings
+from allod.runner.step import MlxRunner
 from allod.testing.models import tiny_facts
 from allod.testing.runner import FakeRunner
 
 Factory = Callable[[], Runner]
 
+BUDGET_BYTES = 2**31
+
+
+@cache
+def random_model(family: str) -> LoadedModel:
+    """A small model of this family, loaded once."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_random_model(family, Path(folder) / family)
+        return load(Path(folder) / family, RunnerSettings(), choose(DEVICE), BUDGET_BYTES)
+
+
+def mlx_runner(family: str) -> Runner:
+    loaded = random_model(family)
+    return MlxRunner(loaded.model, measure(loaded, choose(DEVICE), BUDGET_BYTES))
+
+
 RUNNERS: dict[str, Factory] = {
     "fake": lambda: FakeRunner(tiny_facts()),
     "fake, alone": lambda: FakeRunner(tiny_facts(batchable=False, alone_because="recurrent")),
+    "mlx, full attention": partial(mlx_runner, "llama"),
+    "mlx, sliding window": partial(mlx_runner, "gemma3_text"),
+    "mlx, recurrent": partial(mlx_runner, "qwen3_next"),
 }
 
 GREEDY = Sampling(temperature=0.0)

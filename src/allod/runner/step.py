@@ -26,8 +26,12 @@ class _Clock:
 
 @dataclass(slots=True)
 class MlxFlight:
-    """A step on its way. The sampler's rows are kept as they were, because the batch moves on."""
+    """A step on its way. Rows are kept as they were, because the batch moves on.
 
+    `wanted` is the order of the plan, `sequences` and `rows` that of the batch.
+    """
+
+    wanted: tuple[SequenceId, ...]
     sequences: tuple[SequenceId, ...]
     rows: tuple[SamplerRow, ...]
     choice: Choice | None
@@ -48,10 +52,11 @@ class MlxFlight:
             return ()
         tokens = cast("list[int]", self.choice.tokens.tolist())
         scores = scores_of(self.choice, self.rows)
-        return tuple(
-            Sampled(sequence, token, score)
+        sampled = {
+            sequence: Sampled(sequence, token, score)
             for sequence, token, score in zip(self.sequences, tokens, scores, strict=True)
-        )
+        }
+        return tuple(sampled[sequence] for sequence in self.wanted)
 
 
 @dataclass(slots=True)
@@ -96,6 +101,7 @@ class MlxRunner:
         prefilled = self._prefill(plan.prefill) if plan.prefill else []
         choice = self._decode() if plan.decode else None
         return MlxFlight(
+            wanted=plan.decode,
             sequences=tuple(self._batch.sequences) if choice else (),
             rows=tuple(self._batch.sampler.rows),
             choice=choice,
