@@ -47,7 +47,8 @@ def compose(settings: Settings) -> Gateway:
     catalog = Catalog(settings.models_folder)
     resident = preloaded(settings, catalog)
     residency = Residency(worker_command(settings, catalog), settings.local)
-    backend = LocalBackend(residency, PromptRenderer(catalog.folder))
+    prompts = PromptRenderer(catalog.folder)
+    backend = LocalBackend(residency, prompts, settings.local)
     services = Services(
         chat=ChatService(catalog, backend),
         models=ModelService(catalog, residency),
@@ -64,6 +65,7 @@ def compose(settings: Settings) -> Gateway:
             with suppress(asyncio.CancelledError):
                 await loading
             await residency.close()
+            prompts.close()
 
     feeds = OpenFeeds()
     keys = KeyFile(settings.keys_file)

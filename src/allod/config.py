@@ -78,11 +78,14 @@ class WorkerSettings:
     engine: EngineSettings
     runner: RunnerSettings
     device: DeviceSettings
+    workers: int = 1
+    """How many workers may be there at once and share the budget."""
 
     @classmethod
     def of(cls, settings: Settings) -> "WorkerSettings":
         """The worker's part of the whole."""
-        return cls(settings.engine, settings.runner, settings.device)
+        resident = settings.local.max_resident_models
+        return cls(settings.engine, settings.runner, settings.device, resident)
 
     def to_json(self) -> str:
         """One line of JSON."""

@@ -11,9 +11,9 @@ from allod.registry.starter import STARTER_NAME
 
 pytestmark = pytest.mark.model
 
-LONGEST_GAP_SECONDS = 1.0
+LONGEST_GAP_SECONDS = 1.5
 """The bound is 0.25 s of device time. Two busy cores that also run the client are given some slack; a
-prompt that is read in one piece takes over 2 s here."""
+prompt that is read in one piece takes over 4 s here."""
 
 
 def test_a_long_prompt_arrives_while_another_stream_decodes(starter: openai.OpenAI) -> None:

@@ -155,3 +155,18 @@ async def test_closing_while_loading_ends_the_wait(tmp_path: Path) -> None:
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
         assert all(isinstance(outcome, ModelUnavailable) for outcome in outcomes)
         assert at.starts_of("other") == 0
+
+
+async def test_a_lease_granted_to_someone_who_is_leaving_comes_back(tmp_path: Path) -> None:
+    """A request cancelled in the very moment that its turn comes does not keep the place."""
+    async with house(tmp_path) as at:
+        held = at.residency.lease(CARD)
+        await held.__aenter__()
+        waits = asyncio.create_task(at.residency.load(OTHER))
+        await asyncio.sleep(0)
+        await held.__aexit__(None, None, None)
+        waits.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waits
+        assert [model.requests for model in at.residency.hosted()] == [0, 0]
+        assert await at.text() == "abcdefgh"

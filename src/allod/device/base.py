@@ -38,23 +38,36 @@ class Platform(Protocol):
         ...
 
     def memory_bytes(self) -> int:
-        """The memory pool that weights and KV state live in."""
+        """The memory that weights and KV state live in."""
+        ...
+
+    def default_budget_bytes(self) -> int:
+        """What workers may hold of it when the owner names no budget."""
         ...
 
 
-def budget_bytes(pool_bytes: int, wanted_bytes: int) -> int:
-    """The byte budget of all workers together.
+def beside_the_system(memory_bytes: int) -> int:
+    """What remains of memory that is shared with the system.
+
+    max(8 GiB, 10%) stays with the system; a small machine still gives half.
+    """
+    return max(memory_bytes - max(8 * GIB, memory_bytes // 10), memory_bytes // 2)
+
+
+def budget_bytes(platform: Platform, wanted_bytes: int, workers: int) -> int:
+    """The byte budget of one worker.
 
     Args:
-        pool_bytes: the machine's memory pool.
-        wanted_bytes: what the owner asked for; 0 leaves max(8 GiB, 10%) of the pool to the system, but
-            never less than half of the pool to us.
+        platform: the machine.
+        wanted_bytes: what the owner gives to all workers together; 0 leaves it to the platform.
+        workers: how many may be there at once; each gets the same share.
 
     Raises:
         ValueError: more was asked for than there is.
     """
-    if wanted_bytes > pool_bytes:
-        raise ValueError(f"{wanted_bytes} bytes were asked for, and the machine has {pool_bytes}")
-    if wanted_bytes:
-        return wanted_bytes
-    return max(pool_bytes - max(8 * GIB, pool_bytes // 10), pool_bytes // 2)
+    memory_bytes = platform.memory_bytes()
+    if wanted_bytes > memory_bytes:
+        raise ValueError(
+            f"device.memory_budget_bytes is {wanted_bytes}, and the machine has {memory_bytes} bytes"
+        )
+    return (wanted_bytes or platform.default_budget_bytes()) // workers

@@ -3,7 +3,7 @@
 import os
 import platform
 
-from allod.device.base import ComputeForm
+from allod.device.base import ComputeForm, beside_the_system
 
 
 class CpuPlatform:
@@ -24,3 +24,7 @@ class CpuPlatform:
     def memory_bytes(self) -> int:
         """Physical memory."""
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+    def default_budget_bytes(self) -> int:
+        """All but the system's share."""
+        return beside_the_system(self.memory_bytes())

@@ -19,3 +19,7 @@ class CudaPlatform:
     def memory_bytes(self) -> int:
         """The GPU's memory."""
         return int(mx.device_info()["total_memory"])
+
+    def default_budget_bytes(self) -> int:
+        """Nine tenths: the system does not live on the card, other processes may."""
+        return self.memory_bytes() * 9 // 10

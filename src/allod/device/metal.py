@@ -6,7 +6,7 @@ recommended working set panics the kernel (ml-explore/mlx#3186); never calling i
 
 import mlx.core as mx
 
-from allod.device.base import ComputeForm
+from allod.device.base import ComputeForm, beside_the_system
 
 
 class MetalPlatform:
@@ -23,6 +23,10 @@ class MetalPlatform:
         return f"Metal ({mx.device_info().get('device_name', 'Apple GPU')})"
 
     def memory_bytes(self) -> int:
-        """Unified memory, at most what Metal recommends to keep resident."""
-        information = mx.device_info()
-        return min(int(information["memory_size"]), int(information["max_recommended_working_set_size"]))
+        """Unified memory."""
+        return int(mx.device_info()["memory_size"])
+
+    def default_budget_bytes(self) -> int:
+        """All but the system's share, at most what Metal recommends to keep resident."""
+        recommended = int(mx.device_info()["max_recommended_working_set_size"])
+        return min(beside_the_system(self.memory_bytes()), recommended)

@@ -45,7 +45,7 @@ def run(arguments: list[str]) -> int:
         progress("choosing the device", None)
         try:
             platform = choose(settings.device.kind)
-            budget = budget_bytes(platform.memory_bytes(), settings.device.memory_budget_bytes)
+            budget = budget_bytes(platform, settings.device.memory_budget_bytes, settings.workers)
             return _load(options.model, settings, platform, budget, progress)
         except (CannotLoad, ValueError) as error:
             raise LoadRefused(str(error)) from error

@@ -1,25 +1,51 @@
-"""The byte budget: what is asked for, or what leaves the system its room."""
+"""The byte budget: what is asked for, or what leaves the system its room, shared between workers."""
 
 import pytest
 
-from allod.device.base import GIB, budget_bytes
+from allod.device.base import GIB, ComputeForm, Platform, beside_the_system, budget_bytes
+
+
+class Machine:
+    """A platform of a given size."""
+
+    description = "a machine"
+    preferred_form = ComputeForm(dense=False, dtype=None)
+    fuses_attention = True
+
+    def __init__(self, gib: int) -> None:
+        self._bytes = gib * GIB
+
+    def memory_bytes(self) -> int:
+        return self._bytes
+
+    def default_budget_bytes(self) -> int:
+        return beside_the_system(self._bytes)
+
+
+MACHINE: Platform = Machine(24)
 
 
 @pytest.mark.parametrize(
-    ("pool_gib", "expected_gib"),
+    ("memory_gib", "expected_gib"),
     [(24, 16.0), (128, 115.2), (16, 8.0), (8, 4.0)],
 )
-def test_default_leaves_eight_gib_or_a_tenth(pool_gib: int, expected_gib: float) -> None:
+def test_default_leaves_eight_gib_or_a_tenth(memory_gib: int, expected_gib: float) -> None:
     """max(8 GiB, 10%) stays with the system; a small machine still gives half."""
-    assert budget_bytes(pool_gib * GIB, 0) == pytest.approx(expected_gib * GIB, abs=1)
+    assert beside_the_system(memory_gib * GIB) == pytest.approx(expected_gib * GIB, abs=1)
 
 
 def test_a_wish_is_obeyed() -> None:
     """A number of bytes is taken as it is."""
-    assert budget_bytes(24 * GIB, 3 * GIB) == 3 * GIB
+    assert budget_bytes(MACHINE, 3 * GIB, 1) == 3 * GIB
+
+
+def test_workers_share_the_budget() -> None:
+    """Two workers at once get half each, of a wish or of the default."""
+    assert budget_bytes(MACHINE, 3 * GIB, 2) == 3 * GIB // 2
+    assert budget_bytes(MACHINE, 0, 2) == 8 * GIB
 
 
 def test_more_than_there_is_is_refused() -> None:
-    """A budget beyond the pool is an error with both numbers."""
-    with pytest.raises(ValueError, match=r"9663676416 .* 8589934592"):
-        budget_bytes(8 * GIB, 9 * GIB)
+    """A budget beyond the memory is an error with both numbers and the setting's name."""
+    with pytest.raises(ValueError, match=r"memory_budget_bytes is 26843545600, .* 25769803776 bytes"):
+        budget_bytes(MACHINE, 25 * GIB, 1)
