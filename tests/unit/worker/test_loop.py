@@ -189,6 +189,6 @@ def test_a_load_that_fails_says_why_and_ends() -> None:
 
 def test_bytes_that_are_no_frames_end_the_loop(gateway: Gateway) -> None:
     """A peer that does not speak the protocol is as good as gone."""
-    gateway._end.sendall(b"\xff" * 64)  # pyright: ignore[reportPrivateUsage]
+    gateway._end.sendall(b"\xff" * 64)
     gateway.join()
     assert gateway.code == EXIT_ORDERLY
