@@ -17,6 +17,7 @@ from allod.core.ids import RequestId, TenantId
 from allod.core.usage import Usage
 
 ACCESS_LOG = "allod.access"
+_PROBES = ("/health", "/ready")
 _CLIENT_LEFT = 499
 _STATE_KEY = "exchange"
 _access = logging.getLogger(ACCESS_LOG)
@@ -102,7 +103,10 @@ def internal_failure(error: BaseException, exchange: Exchange) -> InternalFailur
 def _record(scope: Scope, exchange: Exchange, seconds: float) -> None:
     raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
     usage = exchange.usage
-    _access.info(
+    # Probes come every few seconds and would bury the requests.
+    level = logging.DEBUG if scope["path"] in _PROBES else logging.INFO
+    _access.log(
+        level,
         "%s %s %s %.3fs tokens=%s tenant=%s%s %s",
         scope["method"],
         raw_path.decode("ascii", "backslashreplace"),

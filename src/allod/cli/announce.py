@@ -13,6 +13,8 @@ from allod.cli.terminal import say
 _FIRST_PAUSE_SECONDS = 0.25
 _LONGEST_PAUSE_SECONDS = 4.0
 _ANSWER_SECONDS = 5.0
+_EXAMPLE_TOKENS = 60
+"""The first answer should not ramble for minutes on a slow machine."""
 
 
 class Announcer:
@@ -75,6 +77,6 @@ def example(base_url: str, model: str | None) -> str:
     if model is None:
         return "no model to serve yet: stop this, run `allod pull smollm2-135m`, and start again"
     question = {"role": "user", "content": "Who wrote Romeo and Juliet?"}
-    body = json.dumps({"model": model, "messages": [question]})
+    body = json.dumps({"model": model, "messages": [question], "max_tokens": _EXAMPLE_TOKENS})
     headers = "-H 'Content-Type: application/json'"
     return f"ready; try:\n  curl {base_url}/v1/chat/completions {headers} -d '{body}'"
