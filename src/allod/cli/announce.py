@@ -77,6 +77,7 @@ def example(base_url: str, model: str | None) -> str:
     if model is None:
         return "no model to serve yet: stop this, run `allod pull smollm2-135m`, and start again"
     question = {"role": "user", "content": "Who wrote Romeo and Juliet?"}
-    body = json.dumps({"model": model, "messages": [question], "max_tokens": _EXAMPLE_TOKENS})
+    wishes = {"max_tokens": _EXAMPLE_TOKENS, "temperature": 0}  # sampled freely, a small model rambles
+    body = json.dumps({"model": model, "messages": [question], **wishes})
     headers = "-H 'Content-Type: application/json'"
     return f"ready; try:\n  curl {base_url}/v1/chat/completions {headers} -d '{body}'"
