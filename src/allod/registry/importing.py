@@ -1,7 +1,7 @@
 """Take a checkpoint from this machine's disk into the catalogue: whole, or not at all."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -39,7 +39,7 @@ class Origin:
 
     kind: Kind
     source: str
-    sampling: SamplingWishes = SamplingWishes()
+    sampling: SamplingWishes = field(default_factory=SamplingWishes)
 
 
 def import_path(
