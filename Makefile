@@ -31,15 +31,15 @@ quick: $(DEV_READY) ## the tests that fit into a minute
 	@$(BIN)/pytest -q -m "not slow and not model" $(PYTEST_ARGS)
 
 check: $(DEV_READY) ## format, lint, types, import contract, generated docs
-	$(BIN)/ruff format --check src tests tools
-	$(BIN)/ruff check src tests tools
+	$(BIN)/ruff format --check src tests tools bench
+	$(BIN)/ruff check src tests tools bench
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python tools/generate_docs.py --check
 
 format: $(DEV_READY) ## let ruff format
-	$(BIN)/ruff format src tests tools
-	$(BIN)/ruff check --fix src tests tools
+	$(BIN)/ruff format src tests tools bench
+	$(BIN)/ruff check --fix src tests tools bench
 
 docs: $(DEV_READY) ## write the generated parts of README, ARCHITECTURE and docs/
 	$(BIN)/python tools/generate_docs.py
