@@ -28,7 +28,7 @@ test: $(DEV_READY) ## all tests
 	@$(BIN)/pytest $(PYTEST_ARGS)
 
 quick: $(DEV_READY) ## the tests that fit into a minute
-	@$(BIN)/pytest -q -m "not slow and not model" $(PYTEST_ARGS)
+	@$(BIN)/pytest -q -n 2 -m "not slow and not model" $(PYTEST_ARGS)
 
 check: $(DEV_READY) ## format, lint, types, import contract, generated docs
 	$(BIN)/ruff format --check src tests tools bench

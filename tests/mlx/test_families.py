@@ -16,7 +16,7 @@ from allod.runner.probe import measure
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
 
-pytestmark = pytest.mark.mlx
+pytestmark = [pytest.mark.mlx, pytest.mark.slow]
 
 BUDGET_BYTES = 2**31
 STEPS = 24
