@@ -103,8 +103,9 @@ def worker_command(settings: Settings, catalog: Catalog) -> WorkerCommand:
     encoded = WorkerSettings.of(settings).to_json()
 
     def command(card: ModelCard) -> Sequence[str]:
-        folder = str(catalog.folder(card))
-        return (sys.executable, "-m", "allod.worker", "--model", folder, "--settings", encoded)
+        model = ("--model", str(catalog.folder(card)))
+        context = ("--context-tokens", str(card.context_tokens))
+        return (sys.executable, "-m", "allod.worker", *model, "--settings", encoded, *context)
 
     return command
 

@@ -39,7 +39,7 @@ def random_model(family: str) -> LoadedModel:
 
 def mlx_runner(family: str) -> Runner:
     loaded = random_model(family)
-    return MlxRunner(loaded.model, measure(loaded, choose(DEVICE), BUDGET_BYTES))
+    return MlxRunner(loaded.model, measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048))
 
 
 RUNNERS: dict[str, Factory] = {

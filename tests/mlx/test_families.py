@@ -39,7 +39,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def runner(loaded: LoadedModel) -> MlxRunner:
-    return MlxRunner(loaded.model, measure(loaded, choose(DEVICE), BUDGET_BYTES))
+    return MlxRunner(loaded.model, measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048))
 
 
 def reference(loaded: LoadedModel, prompt: list[int], steps: int) -> list[int]:

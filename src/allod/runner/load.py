@@ -14,8 +14,6 @@ from allod.runner.settings import RunnerSettings
 from mlx import nn
 
 _CODE_KEYS = ("model_file", "auto_map", "trust_remote_code")
-_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
-_DEFAULT_CONTEXT_TOKENS = 4096
 _BUFFER_SHARE = 16
 """MLX may keep freed buffers up to this share of the budget, so that steps do not ask the system."""
 
@@ -47,11 +45,6 @@ class LoadedModel:
             if isinstance(value, int) and value > 0:
                 return value
         return default
-
-    @property
-    def context_tokens(self) -> int:
-        """The longest sequence the checkpoint was made for."""
-        return self.number(*_CONTEXT_KEYS, default=_DEFAULT_CONTEXT_TOKENS)
 
 
 def load(folder: Path, settings: RunnerSettings, platform: Platform, budget_bytes: int) -> LoadedModel:

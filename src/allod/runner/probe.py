@@ -31,8 +31,15 @@ _ACTIVATION_FACTOR = 6
 """Live hidden-size arrays of a layer: residual, normed, q, k, v and output."""
 
 
-def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int) -> ModelFacts:
-    """Run the probe and gather the facts the scheduler needs."""
+def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_tokens: int) -> ModelFacts:
+    """Run the probe and gather the facts the scheduler needs.
+
+    Args:
+        loaded: the model.
+        platform: the machine.
+        budget_bytes: most bytes this process may hold.
+        context_tokens: the longest sequence, as the catalogue's card says it.
+    """
     state, vocabulary, item_bytes = _first_state(loaded.model)
     reason = caches.why_alone(state) or _why_rows_disagree(loaded.model, vocabulary)
     heads = loaded.number("num_attention_heads", default=1)
@@ -45,7 +52,7 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int) -> Model
         capacity_step_tokens=KVCache.step,
         transient_bytes_per_token=item_bytes * (_ACTIVATION_FACTOR * hidden + 3 * inner),
         transient_bytes_per_token_and_context=0 if platform.fuses_attention else item_bytes * heads,
-        context_tokens=loaded.context_tokens,
+        context_tokens=context_tokens,
         vocabulary=vocabulary,
         batchable=not reason,
         alone_because=reason,

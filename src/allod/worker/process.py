@@ -27,6 +27,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m allod.worker")
     parser.add_argument("--socket-fd", type=int, required=True, help="inherited end of the socket pair")
     parser.add_argument("--model", type=Path, required=True, help="folder of the catalogue")
+    parser.add_argument("--context-tokens", type=int, required=True, help="the card's longest sequence")
     parser.add_argument("--settings", type=WorkerSettings.from_json, required=True, help="settings as JSON")
     return parser.parse_args(arguments)
 
@@ -46,20 +47,18 @@ def run(arguments: list[str]) -> int:
         try:
             platform = choose(settings.device.kind)
             budget = budget_bytes(platform, settings.device.memory_budget_bytes, settings.workers)
-            return _load(options.model, settings, platform, budget, progress)
+            return _load(options, platform, budget, progress)
         except (CannotLoad, ValueError) as error:
             raise LoadRefused(str(error)) from error
 
     return serve(socket.socket(fileno=options.socket_fd), make_runner, settings.engine)
 
 
-def _load(
-    folder: Path, settings: WorkerSettings, platform: Platform, budget: int, progress: LoadProgress
-) -> MlxRunner:
+def _load(options: argparse.Namespace, platform: Platform, budget: int, progress: LoadProgress) -> MlxRunner:
     progress("reading weights", None)
-    loaded = load(folder, settings.runner, platform, budget)
+    loaded = load(options.model, options.settings.runner, platform, budget)
     progress("checking the model", None)
-    facts = measure(loaded, platform, budget)
+    facts = measure(loaded, platform, budget, options.context_tokens)
     log.info(
         "%s, %s weights, %.2f GiB of %.2f GiB%s",
         facts.device,
