@@ -1,10 +1,11 @@
-"""A small model to pretend to be, and requests to it."""
+"""A small model to pretend to be, its card, and requests to it."""
 
 import msgspec
 
-from allod.core.ids import RequestId, SequenceId, TenantId
+from allod.core.card import ModelCard
+from allod.core.ids import ModelName, RequestId, SequenceId, TenantId
 from allod.core.messages import Submit
-from allod.core.sampling import Sampling
+from allod.core.sampling import Sampling, SamplingWishes
 from allod.core.step import LayerState, ModelFacts
 
 FULL_ATTENTION = LayerState(kind="full", layers=1, bytes_per_token=10, fixed_bytes=0, window_tokens=None)
@@ -28,6 +29,25 @@ TINY = ModelFacts(
 def tiny_facts(**changes: object) -> ModelFacts:
     """TINY, with some of its fields changed."""
     return msgspec.structs.replace(TINY, **changes)
+
+
+def tiny_card(name: str, **changes: object) -> ModelCard:
+    """A catalogue entry for TINY, with some of its fields changed."""
+    plain = ModelCard(
+        name=ModelName(name),
+        architecture="llama",
+        context_tokens=TINY.context_tokens,
+        weights_bytes=1,
+        quantization="bfloat16",
+        created=1,
+        source="test",
+        kind="directory",
+        vocabulary=TINY.vocabulary,
+        stop_tokens=(0,),
+        sampling=SamplingWishes(),
+        has_chat_template=True,
+    )
+    return msgspec.structs.replace(plain, **changes)
 
 
 def submission(*, prompt: int = 4, choices: int = 1, first: int = 0, **changes: object) -> Submit:

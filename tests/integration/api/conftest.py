@@ -21,12 +21,12 @@ from allod.core.events import Accepted, ChoiceFinished, Event, Finished, TextDel
 from allod.core.hosting import HostedModel
 from allod.core.ids import ModelName
 from allod.core.request import GenerationRequest
-from allod.core.sampling import SamplingWishes
 from allod.core.usage import Timings, Usage
 from allod.service.chat import ChatService
 from allod.service.models import ModelService
 from allod.service.status import StatusService
 from allod.testing.backend import FakeBackend, Script
+from allod.testing.models import tiny_card
 
 ANSWER: tuple[Event, ...] = (
     Accepted(3),
@@ -38,20 +38,7 @@ ANSWER: tuple[Event, ...] = (
 
 
 def card(name: str) -> ModelCard:
-    return ModelCard(
-        name=ModelName(name),
-        architecture="llama",
-        context_tokens=4096,
-        weights_bytes=1,
-        quantization="bfloat16",
-        created=1,
-        source="test",
-        kind="directory",
-        vocabulary=97,
-        stop_tokens=(0,),
-        sampling=SamplingWishes(),
-        has_chat_template=True,
-    )
+    return tiny_card(name)
 
 
 class FakeCatalog:

@@ -10,29 +10,17 @@ from allod.cli import lazy
 from allod.cli.progress import StageLines
 from allod.config import Settings
 from allod.core.card import ModelCard
-from allod.core.ids import ModelName
-from allod.core.sampling import SamplingWishes
 from allod.registry.catalog import Catalog
 from allod.registry.progress import Progress, ProgressCallback
 from allod.registry.settings import RegistrySettings
+from allod.testing.models import tiny_card
 
 Run = Callable[..., Any]
 
 
 def card(name: str) -> ModelCard:
-    return ModelCard(
-        name=ModelName(name),
-        architecture="llama",
-        context_tokens=8192,
-        weights_bytes=98_362_432,
-        quantization="4-bit g32",
-        created=1,
-        source="a test",
-        kind="package",
-        vocabulary=10,
-        stop_tokens=(2,),
-        sampling=SamplingWishes(),
-        has_chat_template=True,
+    return tiny_card(
+        name, context_tokens=8192, weights_bytes=98_362_432, quantization="4-bit g32", kind="package"
     )
 
 

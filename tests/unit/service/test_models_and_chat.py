@@ -10,30 +10,17 @@ from allod.core.events import Accepted, Finished
 from allod.core.hosting import HostedModel
 from allod.core.ids import ModelName, RequestId, TenantId
 from allod.core.request import GenerationRequest, RawText
-from allod.core.sampling import SamplingWishes
 from allod.core.usage import Timings, Usage
 from allod.service.chat import ChatService
 from allod.service.models import ModelService
 from allod.testing.backend import FakeBackend
+from allod.testing.models import tiny_card
 
 FINISHED = Finished(Usage(1, 1), Timings(None, None, 0.0))
 
 
 def card(name: str) -> ModelCard:
-    return ModelCard(
-        name=ModelName(name),
-        architecture="llama",
-        context_tokens=1,
-        weights_bytes=1,
-        quantization="bfloat16",
-        created=1,
-        source="test",
-        kind="directory",
-        vocabulary=1,
-        stop_tokens=(),
-        sampling=SamplingWishes(),
-        has_chat_template=False,
-    )
+    return tiny_card(name, has_chat_template=False)
 
 
 class Catalog:

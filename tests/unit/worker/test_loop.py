@@ -25,25 +25,12 @@ from allod.core.messages import (
     report_decoder,
 )
 from allod.core.sampling import Sampling
-from allod.core.step import LayerState, ModelFacts
 from allod.engine.settings import EngineSettings
+from allod.testing.models import tiny_facts
 from allod.testing.runner import FakeRunner
 from allod.worker.loop import EXIT_LOAD_FAILED, EXIT_ORDERLY, LoadProgress, LoadRefused, serve
 
-FACTS = ModelFacts(
-    weights_bytes=1000,
-    budget_bytes=10**9,
-    layers=(LayerState("full", 1, 8, 0, None),),
-    capacity_step_tokens=256,
-    transient_bytes_per_token=8,
-    transient_bytes_per_token_and_context=0,
-    context_tokens=4096,
-    vocabulary=1000,
-    batchable=True,
-    alone_because="",
-    compute="stored",
-    device="fake",
-)
+FACTS = tiny_facts()
 
 
 class Gateway:
