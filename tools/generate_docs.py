@@ -30,6 +30,7 @@ FLOORS = (
     "api",
     "service",
     "registry",
+    "store",
     "local",
     "engine",
     "runner",

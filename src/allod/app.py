@@ -12,19 +12,27 @@ from fastapi import FastAPI
 from allod.api.application import Services, create
 from allod.api.feed import OpenFeeds
 from allod.api.keys import KeyFile
+from allod.api.lines import BatchLines
 from allod.api.listen import OnListening, run
 from allod.config import Settings, WorkerSettings
 from allod.core.card import ModelCard
 from allod.core.errors import AllodError, ConfigurationError, ModelNotFound
 from allod.core.ports import ModelHost
 from allod.local.backend import LocalBackend
+from allod.local.embedding import LocalEmbedder
 from allod.local.process import WorkerCommand
 from allod.local.render import PromptRenderer
 from allod.local.residency import Residency
 from allod.registry.catalog import Catalog
+from allod.service.batches import BatchService
 from allod.service.chat import ChatService
+from allod.service.embeddings import EmbeddingService
+from allod.service.files import FileService
 from allod.service.models import ModelService
+from allod.service.responses import ResponseService
 from allod.service.status import StatusService
+from allod.service.tokens import TokenService
+from allod.store.sqlite import SqliteKeeper
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _log = logging.getLogger(__name__)
@@ -47,16 +55,31 @@ def compose(settings: Settings) -> Gateway:
     catalog = Catalog(settings.models_folder)
     resident = preloaded(settings, catalog)
     residency = Residency(worker_command(settings, catalog), settings.local)
-    prompts = PromptRenderer(catalog.folder)
+    prompts = PromptRenderer(catalog.folder, settings.prompts)
     backend = LocalBackend(residency, prompts, settings.local)
+    embedder = LocalEmbedder(residency, catalog.folder)
+    keeper = SqliteKeeper(settings.store_file, settings.store)
+    chat = ChatService(catalog, backend, prompts)
+    models = ModelService(catalog, residency)
+    embeddings = EmbeddingService(catalog, embedder)
+    files = FileService(keeper, settings.store.retention_seconds)
+    lines = BatchLines(chat, models, embeddings)
+    batches = BatchService(keeper, files, lines.run, settings.batches)
     services = Services(
-        chat=ChatService(catalog, backend),
-        models=ModelService(catalog, residency),
+        batches=batches,
+        chat=chat,
+        embeddings=embeddings,
+        files=files,
+        models=models,
+        responses=ResponseService(keeper),
+        tokens=TokenService(catalog, prompts),
         status=StatusService(residency, [card.name for card in resident]),
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
+        await keeper.start()
+        await batches.start()
         loading = asyncio.create_task(preload(residency, resident))
         try:
             yield
@@ -64,8 +87,11 @@ def compose(settings: Settings) -> Gateway:
             loading.cancel()
             with suppress(asyncio.CancelledError):
                 await loading
+            await batches.close()
             await residency.close()
             prompts.close()
+            embedder.close()
+            await keeper.close()
 
     feeds = OpenFeeds()
     keys = KeyFile(settings.keys_file)
@@ -105,7 +131,8 @@ def worker_command(settings: Settings, catalog: Catalog) -> WorkerCommand:
     def command(card: ModelCard) -> Sequence[str]:
         model = ("--model", str(catalog.folder(card)))
         context = ("--context-tokens", str(card.context_tokens))
-        return (sys.executable, "-m", "allod.worker", *model, "--settings", encoded, *context)
+        purpose = ("--purpose", card.purpose)
+        return (sys.executable, "-m", "allod.worker", *model, "--settings", encoded, *context, *purpose)
 
     return command
 
@@ -118,7 +145,7 @@ def preloaded(settings: Settings, catalog: Catalog) -> tuple[ModelCard, ...]:
     """
     named = settings.api.preload
     if not named:
-        cards = catalog.cards()
+        cards = tuple(card for card in catalog.cards() if card.purpose == "text")
         return cards if len(cards) == 1 else ()
     if len(named) > settings.local.max_resident_models:
         raise ConfigurationError(

@@ -27,6 +27,9 @@ from allod.engine.settings import EngineSettings
 from allod.local.settings import LocalSettings
 from allod.registry.settings import RegistrySettings
 from allod.runner.settings import RunnerSettings
+from allod.service.settings import BatchSettings
+from allod.store.settings import StoreSettings
+from allod.text.settings import PromptSettings
 
 PREFIX = "ALLOD_"
 CONFIG_FILE_NAME = "config.toml"
@@ -59,11 +62,19 @@ class Settings:
     device: DeviceSettings = field(default_factory=DeviceSettings)
     local: LocalSettings = field(default_factory=LocalSettings)
     registry: RegistrySettings = field(default_factory=RegistrySettings)
+    batches: BatchSettings = field(default_factory=BatchSettings)
+    prompts: PromptSettings = field(default_factory=PromptSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
 
     @property
     def models_folder(self) -> Path:
         """The root of the catalogue."""
         return self.home / "models"
+
+    @property
+    def store_file(self) -> Path:
+        """Where kept responses, files and batches are."""
+        return self.home / "store.sqlite3"
 
     @property
     def keys_file(self) -> Path:
@@ -199,16 +210,8 @@ def resolve(flags: Mapping[str, str], environment: Mapping[str, str] | None = No
         **_from_environment(variables),
         **_from_flags(flags),
     }
-    settings = Settings(
-        home=home,
-        api=_room(ApiSettings, "api", given),
-        engine=_room(EngineSettings, "engine", given),
-        runner=_room(RunnerSettings, "runner", given),
-        device=_room(DeviceSettings, "device", given),
-        local=_room(LocalSettings, "local", given),
-        registry=_room(RegistrySettings, "registry", given),
-    )
-    return Resolved(settings, {name: value.origin for name, value in given.items()})
+    rooms: dict[str, Any] = {name: _room(room, name, given) for name, room in _sections().items()}
+    return Resolved(Settings(home, **rooms), {name: value.origin for name, value in given.items()})
 
 
 def default_home() -> Path:

@@ -5,12 +5,13 @@ A factory makes a fresh runner. It needs a vocabulary of at least 90 and a conte
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests.scaffolding.families import DEVICE, write_random_model
+from tests.scaffolding.families import DEVICE, write_byte_tokenizer, write_random_model
 
 from allod.core.ids import SequenceId, TokenId
 from allod.core.ports import Runner
@@ -18,6 +19,7 @@ from allod.core.sampling import Sampling
 from allod.core.step import Join, Prefill, Sampled, StepPlan, StepResult
 from allod.device.choose import choose
 from allod.runner.load import LoadedModel, load
+from allod.runner.masks import Masks
 from allod.runner.probe import measure
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
@@ -37,9 +39,18 @@ def random_model(family: str) -> LoadedModel:
         return load(Path(folder) / family, RunnerSettings(), choose(DEVICE), BUDGET_BYTES)
 
 
+@cache
+def byte_tokenizer() -> Path:
+    """A tokenizer that fits the random models."""
+    folder = Path(tempfile.mkdtemp())
+    write_byte_tokenizer(folder)
+    return folder / "tokenizer.json"
+
+
 def mlx_runner(family: str) -> Runner:
     loaded = random_model(family)
-    return MlxRunner(loaded.model, measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048))
+    facts = measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048)
+    return MlxRunner(loaded.model, facts, Masks(byte_tokenizer(), facts.vocabulary))
 
 
 RUNNERS: dict[str, Factory] = {
@@ -139,6 +150,17 @@ def test_a_row_says_the_same_alone_and_in_a_batch(make_runner: Factory, batching
     assert said(both, 2) == answer(make_runner(), SHORT)
 
 
+@pytest.mark.parametrize("grammar", ['start: "a" /[b-d]{40}/', "start: nowhere"], ids=["followed", "broken"])
+def test_a_row_with_a_grammar_does_not_disturb_others(make_runner: Factory, batching: Runner, grammar: str):
+    """A grammar is its own row's affair, also one that cannot be followed."""
+    prefill(batching, 1, LONG)
+    prefill(batching, 2, SHORT)
+    bound = replace(join(1, LONG, (1, GREEDY)), grammar=grammar, stop_tokens=(0,))
+    both = steps(batching, ids(1, 2), ANSWER, bound, join(2, SHORT, (2, GREEDY)))
+    assert len(said(both, 1)) == ANSWER
+    assert said(both, 2) == answer(make_runner(), SHORT)
+
+
 @pytest.mark.parametrize("is_newcomer_longer", [False, True])
 def test_coming_and_going_does_not_disturb_others(
     make_runner: Factory, batching: Runner, is_newcomer_longer: bool
@@ -215,6 +237,72 @@ def test_a_step_may_start_before_the_last_one_is_read(make_runner: Factory, runn
     results.append(flights.pop().collect())
     assert last.collect().sampled == ()
     assert said(results, 1) == answer(make_runner(), SHORT)
+
+
+def test_a_parked_row_goes_on_as_if_it_had_never_left(make_runner: Factory, runner: Runner):
+    """A whole batch that is put aside for another row, in the middle of its answer, says the same."""
+    prefill(runner, 1, LONG)
+    results = steps(runner, ids(1), 2, join(1, LONG, (1, GREEDY)))
+    flight = runner.launch(StepPlan(decode=ids(1)))
+    parking = runner.launch(StepPlan(park=ids(1), prefill=Prefill(SequenceId(2), SHORT[:-1])))
+    results += [flight.collect(), parking.collect()]
+    guest = steps(runner, ids(2), ANSWER, join(2, SHORT, (2, GREEDY)))
+    resuming = StepPlan(release=ids(2), resume=ids(1), decode=ids(1))
+    results.append(runner.launch(resuming).collect())
+    results += steps(runner, ids(1), ANSWER - 4)
+    assert said(results, 1) == answer(make_runner(), LONG)
+    assert said(guest, 2) == answer(make_runner(), SHORT)
+
+
+def test_rows_are_parked_and_come_back_one_by_one(make_runner: Factory, batching: Runner):
+    """Any rows of a batch may leave and return in any order; what was parked may be released."""
+    prefill(batching, 1, LONG)
+    prefill(batching, 2, SHORT)
+    joins = join(1, LONG, (1, GREEDY), (3, GREEDY)), join(2, SHORT, (2, GREEDY))
+    results = steps(batching, ids(1, 3, 2), 2, *joins)
+    turns = [
+        StepPlan(park=ids(1, 2), decode=ids(3)),
+        StepPlan(park=ids(3), resume=ids(2), decode=ids(2)),
+        StepPlan(release=ids(3), resume=ids(1), decode=ids(2, 1)),
+    ]
+    results += [batching.launch(turn).collect() for turn in turns]
+    results += steps(batching, ids(1, 2), ANSWER - 4)
+    results += [batching.launch(StepPlan(park=ids(2), decode=ids(1))).collect()]
+    assert said(results, 1) == answer(make_runner(), LONG)
+    assert said(results, 2) == answer(make_runner(), SHORT)[:ANSWER]
+    assert said(results, 3) == answer(make_runner(), LONG)[:3]
+    held = batching.memory().active_bytes
+    batching.launch(StepPlan(release=ids(1, 2))).collect()
+    assert batching.memory().active_bytes < held
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        GREEDY,
+        Sampling(temperature=1.0, seed=9),
+        Sampling(temperature=0.0, presence_penalty=0.7, frequency_penalty=0.4, repetition_penalty=1.2),
+    ],
+    ids=["greedy", "seeded", "penalties"],
+)
+def test_a_row_that_was_given_up_is_started_again_from_what_it_said(
+    make_runner: Factory, runner: Runner, sampling: Sampling
+):
+    """Its id starts anew, with a prompt of all it read; position, penalties and text go on."""
+    whole = answer(make_runner(), LONG, sampling)
+    prefill(runner, 1, LONG)
+    first = said(steps(runner, ids(1), 3, join(1, LONG, (1, sampling))), 1)
+    runner.launch(StepPlan(park=ids(1))).collect()
+    runner.launch(StepPlan(release=ids(1))).collect()
+    prefill(runner, 1, (*LONG, *first))
+    again = Join(
+        SequenceId(1),
+        ((SequenceId(1), sampling),),
+        first[-1],
+        LONG if sampling.needs_history else (),
+        said=tuple(first),
+    )
+    assert first + said(steps(runner, ids(1), ANSWER - 3, again), 1) == whole
 
 
 @pytest.mark.parametrize("wanted", [None, 0, 3])

@@ -9,6 +9,7 @@ from allod.core.events import ChoiceFinished, ScoredToken, TextDelta
 from allod.core.ids import SequenceId
 from allod.core.messages import Emission
 from allod.core.step import Scores
+from allod.local.reading import Reading
 from allod.local.stream import ChoiceStream
 from allod.testing.codec import ByteCodec
 
@@ -19,7 +20,7 @@ WORDS = st.text(alphabet="abé€", max_size=12)
 def _answer(
     tokens: tuple[int, ...], cuts: list[int], finish: str, stops: tuple[str, ...]
 ) -> tuple[str, list[ScoredToken], str, int]:
-    stream = ChoiceStream(0, CODEC, stops)
+    stream = ChoiceStream(0, Reading(CODEC), stops)
     text, scores, reason = "", [], ""
     edges = [0, *sorted(cuts), len(tokens)]
     for start, end in pairwise(edges):

@@ -1,6 +1,6 @@
 """Scheduler and strict FakeRunner, driven at random with one step in flight, as the worker drives them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -39,6 +39,7 @@ class Wish:
     max_tokens: int | None
     stops: tuple[int, ...]
     tenant: TenantId
+    batch: bool
 
 
 def some_prompt(length: int, first: int) -> tuple[int, ...]:
@@ -54,6 +55,7 @@ WISHES = st.builds(
     max_tokens=st.none() | st.integers(1, 40),
     stops=st.sampled_from([(), (), (3,), (1, 8)]),
     tenant=st.sampled_from("abc").map(TenantId),
+    batch=st.sampled_from([False, False, True]),
 )
 
 
@@ -66,6 +68,7 @@ class Record:
     max_tokens: int
     state: SequenceId
     planned: int = 0
+    replayed: int = 0
     tokens: list[int] = field(default_factory=list)
     finish: str | None = None
     cancelled: bool = False
@@ -73,6 +76,10 @@ class Record:
     @property
     def is_living(self) -> bool:
         return self.finish is None and not self.cancelled
+
+    @property
+    def is_urgent(self) -> bool:
+        return self.is_living and not self.submit.batch
 
 
 class EngineMachine(RuleBasedStateMachine):
@@ -112,7 +119,8 @@ class EngineMachine(RuleBasedStateMachine):
         self.scheduler = Scheduler(facts, limits)
         self.runner = FakeRunner(facts)
         self.records: dict[SequenceId, Record] = {}
-        self.started: dict[TenantId, list[SequenceId]] = {}
+        self.started: dict[tuple[TenantId, bool], list[SequenceId]] = {}
+        self.again: set[SequenceId] = set()
         self.airborne: tuple[StepPlan, Flight] | None = None
         self.now = 0.0
         self.next_id = 0
@@ -127,7 +135,14 @@ class EngineMachine(RuleBasedStateMachine):
         self.next_id += len(sequences)
         request = RequestId(f"r{sequences[0]}")
         command = Submit(
-            request, sequences, wish.samplings, wish.tokens, wish.max_tokens, wish.stops, wish.tenant
+            request,
+            sequences,
+            wish.samplings,
+            wish.tokens,
+            wish.max_tokens,
+            wish.stops,
+            wish.tenant,
+            batch=wish.batch,
         )
         answer = self.scheduler.submit(command, self.now)
         assert answer.request == request
@@ -155,14 +170,30 @@ class EngineMachine(RuleBasedStateMachine):
         for each in sequences:
             self.records[each].cancelled |= self.records[each].finish is None
 
-    @rule(steps=st.integers(1, 15))
-    def steps(self, steps: int) -> None:
-        for _ in range(steps):
+    @rule(count=st.integers(1, 15))
+    def some_steps(self, count: int) -> None:
+        self.steps(count)
+
+    def steps(self, count: int) -> None:
+        for _ in range(count):
             self.step()
+
+    @rule(patient=st.lists(WISHES, min_size=1, max_size=4), urgent=WISHES, steps=st.integers(0, 30))
+    def interrupt(self, patient: list[Wish], urgent: Wish, steps: int) -> None:
+        """Batch work gets going when nobody else is there, until somebody comes."""
+        while any(record.is_urgent for record in self.records.values()):
+            self.step()
+        for wish in patient:
+            self.submit_one(replace(wish, batch=True))
+        self.steps(steps)
+        self.submit_one(replace(urgent, batch=False))
 
     def step(self) -> None:
         """One turn of the worker's loop."""
         plan = self.scheduler.plan()
+        self.check_priority(plan)
+        self.check_rows_go_on(plan)
+        self.note_given_up(plan)
         launched = None
         if not plan.is_empty:
             launched = (plan, self.runner.launch(plan))
@@ -178,13 +209,52 @@ class EngineMachine(RuleBasedStateMachine):
             assert launched or self.scheduler.idle, "work is left, but none is planned"
         self.airborne = launched
 
+    def check_priority(self, plan: StepPlan) -> None:
+        """While interactive work lives, no batch work gets a step; a step is never shared."""
+        working = {*plan.decode, *(join.state for join in plan.join)}
+        working |= {plan.prefill.state} if plan.prefill else set()
+        is_batch = {self.records[sequence].submit.batch for sequence in working}
+        assert len(is_batch) <= 1
+        if any(record.is_urgent for record in self.records.values()):
+            assert True not in is_batch
+
+    def check_rows_go_on(self, plan: StepPlan) -> None:
+        """What speaks is in the step, unless it is batch work and its time is not now."""
+        is_urgent = any(record.is_urgent for record in self.records.values())
+        for sequence in (*self.runner.rows, *self.runner.parked):
+            record = self.records[sequence]
+            is_speaking = record.is_living and record.planned < record.max_tokens
+            if is_speaking and not (is_urgent and record.submit.batch):
+                assert sequence in plan.decode, "a row waited"
+
+    def note_given_up(self, plan: StepPlan) -> None:
+        """What is released although it lives is batch work, made room for interactive work, and told all."""
+        for sequence in plan.release:
+            record = self.records[sequence]
+            is_row = sequence in (*self.runner.rows, *self.runner.parked)
+            if is_row:
+                is_given_up = record.is_living and record.planned < record.max_tokens
+            else:
+                is_given_up = any(each.is_living and each.state == sequence for each in self.records.values())
+            if not is_given_up:
+                continue
+            assert record.submit.batch
+            assert any(each.is_urgent for each in self.records.values())
+            self.again.add(sequence)
+            if is_row:
+                assert record.planned == len(record.tokens)
+                record.state, record.replayed = sequence, len(record.tokens)
+
     def note_starts(self, plan: StepPlan) -> None:
         """First come, first served within a tenant: ids grow in the order of submission."""
         states = [join.state for join in plan.join]
         states += [plan.prefill.state] if plan.prefill else []
         for state in states:
-            line = self.started.setdefault(self.records[state].submit.tenant, [])
-            if state not in line:
+            submit = self.records[state].submit
+            line = self.started.setdefault((submit.tenant, submit.batch), [])
+            if state in self.again:
+                self.again.discard(state)
+            elif state not in line and not self.records[state].replayed:
                 assert not line or line[-1] < state
                 line.append(state)
 
@@ -202,24 +272,25 @@ class EngineMachine(RuleBasedStateMachine):
         occupancy = self.scheduler.occupancy()
         started = {state for line in self.started.values() for state in line}
         landing = self.airborne[0].decode if self.airborne else ()
-        waiting: set[SequenceId] = set()
+        waiting: dict[SequenceId, int] = {}
         for sequence, record in self.records.items():
             if not record.is_living:
                 continue
-            is_waiting = record.state not in started
+            is_begun = record.state in started or record.replayed > 0
+            is_waiting = record.state in self.again or not is_begun
             is_reading = record.state in self.runner.states
-            is_row = sequence in self.runner.rows
+            is_row = sequence in (*self.runner.rows, *self.runner.parked)
             is_landing = sequence in landing and sequence in plan.release
             assert is_waiting + is_reading + is_row + is_landing == 1
             if is_waiting:
-                waiting.add(record.state)
-        assert occupancy.rows == len(self.runner.rows)
-        assert occupancy.prefilling == len(self.runner.states) <= 1
+                waiting[record.state] = len(record.submit.tokens) + record.replayed
+        assert (occupancy.rows, occupancy.parked) == (len(self.runner.rows), len(self.runner.parked))
+        assert occupancy.prefilling == len(self.runner.states) <= 2
         assert occupancy.queued == len(waiting)
-        assert occupancy.queued_tokens == sum(len(self.records[each].submit.tokens) for each in waiting)
+        assert occupancy.queued_tokens == sum(waiting.values())
 
     def take(self, plan: StepPlan, stepped: Stepped) -> None:
-        speaking = {each for each, record in self.records.items() if record.is_living and record.tokens}
+        speaking = {each for each, record in self.records.items() if record.is_urgent and record.tokens}
         assert speaking <= {emission.sequence for emission in stepped.emissions}, "a row waited"
         for emission in stepped.emissions:
             record = self.records[emission.sequence]
@@ -269,10 +340,10 @@ class EngineMachine(RuleBasedStateMachine):
             assert turns < 10_000, "the engine does not come to rest"
         for record in self.records.values():
             assert (record.finish is not None) != record.cancelled
-        assert (self.runner.rows, self.runner.states) == ((), ())
+        assert (self.runner.rows, self.runner.parked, self.runner.states) == ((), (), ())
         assert self.runner.memory().active_bytes == self.facts.weights_bytes
         assert self.scheduler.occupancy() == Occupancy(0, 0, 0, 0, 0)
 
 
-EngineMachine.TestCase.settings = hypothesis_settings(max_examples=120, stateful_step_count=40, deadline=None)
+EngineMachine.TestCase.settings = hypothesis_settings(max_examples=80, stateful_step_count=40, deadline=None)
 TestEngine = EngineMachine.TestCase

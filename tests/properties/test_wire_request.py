@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from allod.core.errors import InvalidRequest
 from allod.core.ids import ModelName, RequestId, TenantId
+from allod.wire.dialect import Decoded, Envelope
 from allod.wire.openai.errors import error_body
-from allod.wire.openai.request import Decoded, Envelope, decode_chat, decode_completion
+from allod.wire.openai.request import decode_chat, decode_completion
 from allod.wire.openai.schema import ChatCompletionRequest, CompletionRequest
 
 ENVELOPE = Envelope(RequestId("r"), TenantId("t"), ModelName("m"))

@@ -14,12 +14,13 @@ import msgspec
 from allod.core.card import ModelCard
 from allod.core.events import Event, TextDelta
 from allod.core.hosting import HostedModel
-from allod.core.ids import ModelName, RequestId, TenantId
+from allod.core.ids import ModelName, RequestId, TenantId, TokenId
 from allod.core.messages import AnyCommand, command_decoder
 from allod.core.ports import TokenCodec
-from allod.core.request import Conversation, GenerationRequest, Message, RawText, RawTokens
+from allod.core.request import Conversation, GenerationRequest, Infill, Message, RawText, RawTokens
 from allod.core.sampling import SamplingWishes
 from allod.local.backend import LocalBackend
+from allod.local.reading import Reading
 from allod.local.render import Rendered
 from allod.local.residency import Residency
 from allod.local.settings import LocalSettings
@@ -71,11 +72,16 @@ class BytePrompts:
         match request.source:
             case Conversation(messages=messages):
                 text = "".join(message.content for message in messages)
-                return Rendered(self._codec.encode(text, special=False), self._codec)
+                return Rendered(self._codec.encode(text, special=False), Reading(self._codec))
             case RawText(text=text):
-                return Rendered(self._codec.encode(text, special=True), self._codec)
+                return self._continued(self._codec.encode(text, special=True))
             case RawTokens(tokens=tokens):
-                return Rendered(tokens, self._codec)
+                return self._continued(tokens)
+            case Infill(prefix=prefix, suffix=suffix):
+                return self._continued(self._codec.encode(prefix + suffix, special=True))
+
+    def _continued(self, tokens: tuple[TokenId, ...]) -> Rendered:
+        return Rendered(tokens, Reading(self._codec, continues=True))
 
 
 class Wire(asyncio.Transport):

@@ -1,23 +1,41 @@
-"""Errors as HTTP responses. Every error of every route has one shape: the OpenAI error object."""
+"""Errors as HTTP responses: the OpenAI error object, and Anthropic's for clients that speak it."""
 
 from collections.abc import Mapping
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
+from allod.api.speech import speaks_anthropic
 from allod.core.errors import AllodError, InvalidRequest, MethodNotAllowed, NotAuthenticated, NotFound
+from allod.wire.anthropic.errors import error_body as anthropic_error_body
 from allod.wire.openai.errors import error_body
+
+REQUEST_STATE = "request"
+"""Where a scope's state keeps the id of its request."""
+
+
+class ErrorAnswer(Response):
+    """An error in the words of whoever asked."""
+
+    media_type = "application/json"
+
+    def __init__(self, error: AllodError, headers: Mapping[str, str]) -> None:
+        super().__init__(error_body(error), error.status, headers)
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the error; the request tells in which dialect."""
+        if speaks_anthropic(scope):
+            self.body = anthropic_error_body(self._error, scope["state"][REQUEST_STATE])
+            self.headers["content-length"] = str(len(self.body))
+        await super().__call__(scope, receive, send)
 
 
 def error_response(error: AllodError, headers: Mapping[str, str] | None = None) -> Response:
     """The response for an error: its status, its object, and the headers that belong to it."""
-    return Response(
-        error_body(error),
-        status_code=error.status,
-        media_type="application/json",
-        headers={**_headers_of(error), **(headers or {})},
-    )
+    return ErrorAnswer(error, {**_headers_of(error), **(headers or {})})
 
 
 def _headers_of(error: AllodError) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""One request and its response: the id they share, who asked, and the line the log keeps of them.
+"""One request (or WebSocket) and its response: the id they share, who asked, the line the log keeps.
 
 The log line holds metadata only: no body, no key, no query string.
 """
@@ -11,7 +11,8 @@ from uuid import uuid4
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from allod.api.errors import error_response
+from allod.api.errors import REQUEST_STATE, error_response
+from allod.api.speech import speaks_anthropic
 from allod.core.errors import InternalFailure
 from allod.core.ids import RequestId, TenantId
 from allod.core.usage import Usage
@@ -19,6 +20,11 @@ from allod.core.usage import Usage
 ACCESS_LOG = "allod.access"
 _PROBES = ("/health", "/ready")
 _CLIENT_LEFT = 499
+_SWITCHING = 101
+_BROKEN = 1011
+_BEGINNINGS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+"""Messages with which an answer begins. That a WebSocket is accepted has no status of its own."""
+
 _STATE_KEY = "exchange"
 _access = logging.getLogger(ACCESS_LOG)
 _log = logging.getLogger(__name__)
@@ -60,24 +66,21 @@ class ExchangeBorder:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one HTTP request; lifespan passes, anything else (WebSocket) is not spoken here."""
+        """Serve one HTTP request or one WebSocket; lifespan passes."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-        elif scope["type"] == "http":
+        elif scope["type"] in ("http", "websocket"):
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange()
-        scope.setdefault("state", {})[_STATE_KEY] = exchange
+        scope.setdefault("state", {}).update({_STATE_KEY: exchange, REQUEST_STATE: exchange.request})
         started_seconds = time.monotonic()
 
         async def send_marked(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                exchange.status = message["status"]
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"x-request-id", exchange.request.encode()),
-                ]
+            if message["type"] in _BEGINNINGS:
+                exchange.status = message.get("status", _SWITCHING)
+                message["headers"] = [*message.get("headers", ()), *_marks(scope, exchange)]
             await send(message)
 
         try:
@@ -85,12 +88,21 @@ class ExchangeBorder:
         except ClientDisconnect:
             exchange.abandoned = True
         except Exception as error:
-            if exchange.status is not None:
+            if exchange.status is not None and scope["type"] == "http":
                 raise  # the response is half out: only hanging up can tell the client
             _log.exception("%s failed", exchange.request)
-            await error_response(internal_failure(error, exchange))(scope, receive, send_marked)
+            if exchange.status is None:
+                await error_response(internal_failure(error, exchange))(scope, receive, send_marked)
+            else:
+                await send({"type": "websocket.close", "code": _BROKEN})
         finally:
             _record(scope, exchange, time.monotonic() - started_seconds)
+
+
+def _marks(scope: Scope, exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    """The headers that carry the request's id, by the names that clients know."""
+    names = (b"x-request-id", b"request-id") if speaks_anthropic(scope) else (b"x-request-id",)
+    return [(name, exchange.request.encode()) for name in names]
 
 
 def internal_failure(error: BaseException, exchange: Exchange) -> InternalFailure:
@@ -108,7 +120,7 @@ def _record(scope: Scope, exchange: Exchange, seconds: float) -> None:
     _access.log(
         level,
         "%s %s %s %.3fs tokens=%s tenant=%s%s %s",
-        scope["method"],
+        scope.get("method", "WEBSOCKET"),
         raw_path.decode("ascii", "backslashreplace"),
         exchange.status or _CLIENT_LEFT,
         seconds,

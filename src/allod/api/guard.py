@@ -1,4 +1,4 @@
-"""The gate before every route: which Host, which Origin, which key.
+"""The gate before every route, of HTTP and of WebSockets: which Host, which Origin, which key.
 
 No header that a proxy adds (`X-Forwarded-*`, `Forwarded`) is looked at: anybody can send them.
 """
@@ -18,7 +18,7 @@ from allod.core.ids import TenantId
 
 PUBLIC_PATHS = frozenset({"/health"})
 _PREFLIGHT_SECONDS = "600"
-_EXPOSED = b"x-request-id, x-allod-ignored-fields, retry-after"
+_EXPOSED = b"x-request-id, request-id, x-allod-ignored-fields, retry-after"
 _log = logging.getLogger(__name__)
 
 
@@ -33,7 +33,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check Host, then Origin, answer a preflight, then ask for the key."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
@@ -43,7 +43,7 @@ class Guard:
             origin = self._check_origin(headers)
             if origin is not None:
                 send = _with_cors(send, origin)
-                if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+                if scope.get("method") == "OPTIONS" and "access-control-request-method" in headers:
                     await _preflight(headers)(scope, receive, send)
                     return
             exchange.tenant = self._tenant(headers, scope["path"])
@@ -99,7 +99,7 @@ def _preflight(headers: Headers) -> Response:
     return Response(
         status_code=204,
         headers={
-            "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
+            "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE, OPTIONS",
             "Access-Control-Allow-Headers": headers.get("access-control-request-headers", "authorization"),
             "Access-Control-Max-Age": _PREFLIGHT_SECONDS,
         },

@@ -63,7 +63,9 @@ def run(app: ASGIApp, settings: ApiSettings, feeds: OpenFeeds, on_listening: OnL
         app,
         loop="uvloop",
         http="httptools",
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=settings.max_body_bytes,
+        ws_per_message_deflate=False,  # a token's event is too short to gain from it
         lifespan="on",
         access_log=False,  # ours leaves out what is private
         log_config=None,

@@ -25,8 +25,9 @@ class PathNormaliser:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on under its one spelling."""
-        if scope["type"] == "http":
+        if scope["type"] in ("http", "websocket"):
             path = normalise(scope["path"])
-            method = "GET" if scope["method"] == "HEAD" else scope["method"]
-            scope = {**scope, "path": path, "raw_path": path.encode(), "method": method}
+            scope = {**scope, "path": path, "raw_path": path.encode()}
+            if scope.get("method") == "HEAD":
+                scope["method"] = "GET"
         await self._app(scope, receive, send)

@@ -33,6 +33,13 @@ class RootBody(msgspec.Struct, frozen=True):
     docs: str
 
 
+def components() -> dict[str, object]:
+    """JSON schemas of these bodies and their parts, by name, for `components.schemas` of OpenAPI."""
+    bodies = (HealthBody, ReadyBody, RootBody)
+    _, parts = msgspec.json.schema_components(bodies, ref_template="#/components/schemas/{name}")
+    return dict(parts)
+
+
 class StatusRoutes:
     """Handlers of the routes that are about the server itself."""
 

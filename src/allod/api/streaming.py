@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Protocol
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -13,30 +12,9 @@ from allod.api.exchange import Exchange, internal_failure
 from allod.api.feed import EventFeed, OpenFeeds, is_last
 from allod.core.errors import AllodError
 from allod.core.events import Event, Failed, Finished
-from allod.wire.sse import comment
+from allod.wire.dialect import Collector, FrameEncoder
 
-_PING = comment("ping")
 _log = logging.getLogger(__name__)
-
-
-class FrameEncoder(Protocol):
-    """One dialect's stream: events in, SSE bytes out."""
-
-    def feed(self, event: Event) -> bytes:
-        """The bytes of one event; possibly none."""
-        ...
-
-
-class Collector(Protocol):
-    """One dialect's whole answer."""
-
-    def feed(self, event: Event) -> None:
-        """Add one event."""
-        ...
-
-    def body(self) -> bytes:
-        """The answer; raises the error of a Failed event."""
-        ...
 
 
 class StreamedAnswer(Response):
@@ -89,7 +67,7 @@ class StreamedAnswer(Response):
         while not done:
             frames, done = await self._next(feed, exchange, deadline - clock())
             if not frames and clock() >= deadline:
-                frames = _PING
+                frames = self._encoder.ping
             if frames or done:
                 await send({"type": "http.response.body", "body": frames, "more_body": not done})
                 deadline = clock() + self._keepalive_seconds

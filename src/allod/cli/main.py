@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from allod.cli import chat, keys, models, options, serve, settings, version
+from allod.cli import alias, chat, keys, models, options, serve, settings, store, version
 from allod.cli.exits import ExitCode, code_of, epilog
 from allod.cli.terminal import say, write
 from allod.core.errors import AllodError
@@ -29,7 +29,10 @@ app.command("models")(models.models)
 app.command("pull")(models.pull)
 app.command("import")(models.import_)
 app.command("rm")(models.rm)
+app.command("alias")(alias.alias)
+app.command("unalias")(alias.unalias)
 app.add_typer(keys.app, name="keys")
+app.add_typer(store.app, name="store")
 app.add_typer(settings.app, name="config")
 app.command("version")(version.version)
 

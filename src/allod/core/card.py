@@ -9,6 +9,8 @@ from allod.core.sampling import SamplingWishes
 
 CARD_VERSION = 1
 
+Purpose = Literal["text", "embedding"]
+
 
 class ModelCard(msgspec.Struct, frozen=True):
     """One entry of the catalogue, stored as `card.json` beside the weights.
@@ -26,6 +28,8 @@ class ModelCard(msgspec.Struct, frozen=True):
         stop_tokens: ids that end an answer: union of tokenizer, generation_config and template.
         sampling: what the checkpoint's generation_config asks for.
         has_chat_template: whether conversations can be rendered.
+        purpose: whether it generates text or embeds it.
+        tool_dialect: how it writes tool calls, where the chat template does not tell; else None.
         version: layout of this record.
     """
 
@@ -41,4 +45,6 @@ class ModelCard(msgspec.Struct, frozen=True):
     stop_tokens: tuple[int, ...]
     sampling: SamplingWishes
     has_chat_template: bool
+    purpose: Purpose = "text"
+    tool_dialect: str | None = None
     version: int = CARD_VERSION

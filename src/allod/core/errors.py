@@ -4,19 +4,23 @@ AllodError
 ├── InvalidRequest 400            the request can never work as it is
 │   ├── ContextLengthExceeded 400 prompt and answer do not fit the model's context
 │   ├── MemoryExceeded 400        the request never fits this machine's budget
+│   ├── PreviousResponseNotFound 400  the response to continue is not kept
 │   └── BodyTooLarge 413
 ├── NotAuthenticated 401
 ├── NotAllowed 403                Host, Origin, or a key without the right
 ├── NotFound 404
 │   └── ModelNotFound 404
 ├── MethodNotAllowed 405
+├── Cancelled 409                the owner broke the answer off
 ├── Busy 503                      the queue is full; carries Retry-After
 ├── ModelUnavailable 503          the worker is loading, gone, or cannot load
 ├── InternalFailure 500
+├── StoreFull 507                what callers asked to be kept fills the store
 ├── ConfigurationError            a setting is wrong; stops the start
 └── ImportRefused                 a checkpoint cannot be taken in, and why
 """
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -52,16 +56,35 @@ class InvalidRequest(AllodError):
     kind = "invalid_request_error"
 
 
+@dataclass(frozen=True, slots=True)
+class Overflow:
+    """The numbers of a request that does not fit; `completion_tokens` is what it asked for, if it did."""
+
+    prompt_tokens: int
+    completion_tokens: int | None
+    context_tokens: int
+
+
 class ContextLengthExceeded(InvalidRequest):
-    """Prompt and answer do not fit the model's context."""
+    """Prompt and answer do not fit the model's context; `overflow` has the numbers where they are known."""
 
     code = "context_length_exceeded"
+
+    def __init__(self, message: str, *, param: str | None = None, overflow: Overflow | None = None) -> None:
+        super().__init__(message, param=param)
+        self.overflow = overflow
 
 
 class MemoryExceeded(InvalidRequest):
     """The request never fits this machine's byte budget."""
 
     code = "memory_budget_exceeded"
+
+
+class PreviousResponseNotFound(InvalidRequest):
+    """The request continues a response that is not kept, or not for this caller."""
+
+    code = "previous_response_not_found"
 
 
 class BodyTooLarge(InvalidRequest):
@@ -109,6 +132,14 @@ class MethodNotAllowed(AllodError):
     code = "method_not_allowed"
 
 
+class Cancelled(AllodError):
+    """The answer was broken off because its owner asked for that."""
+
+    status = 409
+    kind = "invalid_request_error"
+    code = "response_cancelled"
+
+
 class Busy(AllodError):
     """The queue is full. Come back after `retry_after_seconds`."""
 
@@ -129,6 +160,13 @@ class InternalFailure(AllodError):
     """A fault of ours. The log has the details; the client gets none."""
 
     code = "internal_error"
+
+
+class StoreFull(AllodError):
+    """What callers asked to be kept fills the store. The owner can make room."""
+
+    status = 507
+    code = "store_full"
 
 
 class ConfigurationError(AllodError):

@@ -1,8 +1,12 @@
 """What a backend yields for one request, in order.
 
-`Accepted`, then any number of `Progress`, `TextDelta` and `ChoiceFinished`, then exactly one
+`Accepted`, then any number of `Progress`, deltas, calls and `ChoiceFinished`, then exactly one
 `Finished` or `Failed`. Whatever can be a 4xx or a 503 is raised before `Accepted`; after it, the
 error is the last event.
+
+A call is `ToolCallStarted`, its arguments in `ToolCallDelta`s, then `ToolCallFinished`; a call that was
+cut off or is malformed has no end, and the choice then does not finish with `tool_calls`. Calls of a
+choice follow one another.
 """
 
 from dataclasses import dataclass
@@ -11,7 +15,7 @@ from typing import Literal
 from allod.core.errors import AllodError
 from allod.core.usage import Timings, Usage
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +63,51 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """More of what the model thinks before its answer."""
+
+    choice: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    """The model calls a tool; `index` counts the calls of the choice from 0.
+
+    Attributes:
+        identifier: `call_` and random characters; unique for the life of the server.
+    """
+
+    choice: int
+    index: int
+    identifier: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """More of the arguments: a piece of JSON text."""
+
+    choice: int
+    index: int
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallFinished:
+    """The call is complete, and its arguments together are one JSON object."""
+
+    choice: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class ChoiceFinished:
-    """One choice is complete."""
+    """One choice is complete; `stop` is the stop string that ended it, if one did."""
 
     choice: int
     reason: FinishReason
+    stop: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +125,5 @@ class Failed:
     error: AllodError
 
 
-Event = Accepted | Progress | TextDelta | ChoiceFinished | Finished | Failed
+ToolCallEvent = ToolCallStarted | ToolCallDelta | ToolCallFinished
+Event = Accepted | Progress | TextDelta | ReasoningDelta | ToolCallEvent | ChoiceFinished | Finished | Failed

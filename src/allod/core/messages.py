@@ -25,7 +25,10 @@ class Command(msgspec.Struct, frozen=True, tag_field="t"):
 class Submit(Command, frozen=True, tag="submit"):
     """Generate for this prompt: one sequence per sampling.
 
-    `max_tokens` None means: as many as the worker's default allows.
+    Attributes:
+        max_tokens: None means as many as the worker's default allows.
+        grammar: what the answer must follow, as llguidance's JSON form of a grammar; empty for free text.
+        batch: True lets everything that is not batch work go first.
     """
 
     request: RequestId
@@ -35,6 +38,16 @@ class Submit(Command, frozen=True, tag="submit"):
     max_tokens: int | None
     stop_tokens: tuple[TokenId, ...]
     tenant: TenantId
+    grammar: str = ""
+    batch: bool = False
+
+
+class Embed(Command, frozen=True, tag="embed"):
+    """Make one vector of each row of tokens; its one sequence is what a Cancel names."""
+
+    request: RequestId
+    sequences: tuple[SequenceId, ...]
+    rows: tuple[tuple[TokenId, ...], ...]
 
 
 class Cancel(Command, frozen=True, tag="cancel"):
@@ -127,6 +140,13 @@ class Stepped(Report, frozen=True, tag="stepped"):
     progress: tuple[PrefillProgress, ...] = ()
 
 
+class Embedded(Report, frozen=True, tag="embedded"):
+    """The vectors of an Embed, in the order of its rows: unit length, little-endian float32."""
+
+    request: RequestId
+    vectors: tuple[bytes, ...]
+
+
 class Status(Report, frozen=True, tag="status"):
     """The worker's own account of itself."""
 
@@ -139,8 +159,8 @@ class Status(Report, frozen=True, tag="status"):
     steps: int
 
 
-AnyCommand = Submit | Cancel | Inspect | Drain
-AnyReport = Loading | Ready | LoadFailed | Admitted | Refused | Stepped | Status
+AnyCommand = Submit | Embed | Cancel | Inspect | Drain
+AnyReport = Loading | Ready | LoadFailed | Admitted | Refused | Stepped | Embedded | Status
 
 Kind = TypeVar("Kind")
 

@@ -1,24 +1,54 @@
 """The seams. Each has a contract suite in `tests/contract`, run against every implementation."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from allod.core.card import ModelCard
+from allod.core.embedding import EmbeddingRequest, Embeddings
 from allod.core.events import Event
 from allod.core.hosting import HostedModel
-from allod.core.ids import TokenId
-from allod.core.request import GenerationRequest, Message
+from allod.core.ids import TenantId, TokenId
+from allod.core.keeping import Kept, KeptKind
+from allod.core.request import Conversation, GenerationRequest
 from allod.core.step import MemoryReading, ModelFacts, StepPlan, StepResult
 
 
 class Backend(Protocol):
     """Something that answers requests: this machine's workers, or a fake."""
 
-    def generate(self, request: GenerationRequest, card: ModelCard) -> AsyncIterator[Event]:
-        """Yield the events of one request; closing the iterator cancels it.
+    def generate(self, request: GenerationRequest, card: ModelCard) -> AsyncGenerator[Event, None]:
+        """Yield the events of one request; closing the iterator cancels it, and callers must close it.
 
         Raises:
             AllodError: before the first event, for everything that can be a 4xx or 503.
+        """
+        ...
+
+
+class PromptReader(Protocol):
+    """Something that knows models' tokenizers and templates."""
+
+    async def tokens(self, request: GenerationRequest, card: ModelCard) -> tuple[TokenId, ...]:
+        """The prompt of a request, as the model reads it.
+
+        Raises:
+            InvalidRequest: the model cannot take this source.
+        """
+        ...
+
+    async def count(self, request: GenerationRequest, card: ModelCard) -> int:
+        """How many tokens the prompt has.
+
+        Raises:
+            InvalidRequest: the model cannot take this source.
+        """
+        ...
+
+    async def text(self, card: ModelCard, tokens: Sequence[TokenId]) -> str:
+        """The text of tokens, special tokens included.
+
+        Raises:
+            InvalidRequest: a token is not in the vocabulary.
         """
         ...
 
@@ -68,6 +98,35 @@ class Runner(Protocol):
         ...
 
 
+class Encoder(Protocol):
+    """One loaded model that embeds. Every method is called on one and the same thread."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What the model needs and can do."""
+        ...
+
+    def embed(self, rows: Sequence[Sequence[TokenId]]) -> Sequence[bytes]:
+        """One unit vector per row, as little-endian float32."""
+        ...
+
+    def memory(self) -> MemoryReading:
+        """The allocator's counters now."""
+        ...
+
+
+class Embedder(Protocol):
+    """Something that embeds texts: this machine's workers, or a fake."""
+
+    async def embed(self, request: EmbeddingRequest, card: ModelCard) -> Embeddings:
+        """The vectors of all inputs; cancelling whoever waits ends the work.
+
+        Raises:
+            AllodError: an input cannot be embedded, or the model cannot be had.
+        """
+        ...
+
+
 class TokenCodec(Protocol):
     """A tokenizer, as much of it as the house needs."""
 
@@ -87,10 +146,56 @@ class TokenCodec(Protocol):
 class ChatTemplate(Protocol):
     """A checkpoint's chat template."""
 
-    def render(self, messages: Sequence[Message]) -> str:
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the checkpoint's own template writes tools; else a generic form is used."""
+        ...
+
+    def render(self, conversation: Conversation) -> str:
         """The prompt text, ending where the assistant's answer starts.
 
         Raises:
             InvalidRequest: the template refuses these messages; names the message at fault if it can.
         """
+        ...
+
+
+class Keeper(Protocol):
+    """Keeps what callers ask to be kept: responses, files, batches. Each tenant sees only its own."""
+
+    async def put(self, record: Kept) -> None:
+        """Keep a record, in place of one with the same kind, identifier and tenant."""
+        ...
+
+    async def get(self, kind: KeptKind, identifier: str, tenant: TenantId) -> Kept:
+        """One record.
+
+        Raises:
+            NotFound: this tenant has no such record, or it is past its time.
+        """
+        ...
+
+    async def delete(self, kind: KeptKind, identifier: str, tenant: TenantId) -> bool:
+        """Forget a record; False when there was none."""
+        ...
+
+    async def list(
+        self, kind: KeptKind, tenant: TenantId | None, *, after: str | None = None, limit: int = 100
+    ) -> Sequence[Kept]:
+        """Records from the newest, those after the one named; a tenant of None means everybody's.
+
+        Their `content` is left empty: it may be long. After a name that is unknown there is nothing.
+        """
+        ...
+
+
+class GroupKeeper(Keeper, Protocol):
+    """A keeper that also knows what its records are parts of."""
+
+    async def members(self, kind: KeptKind, group: str, tenant: TenantId) -> Sequence[Kept]:
+        """Every record of a group, in no order, its `content` left empty."""
+        ...
+
+    async def delete_members(self, kind: KeptKind, group: str, tenant: TenantId) -> int:
+        """Forget every record of a group; how many there were."""
         ...

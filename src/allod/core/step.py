@@ -1,7 +1,8 @@
 """All the scheduler can ask of a runner, and all a runner can answer.
 
-One step: release states, let prefilled rows join the decode batch, decode one token for every row of
-the batch, run one chunk of one prompt. The order is that of the fields of `StepPlan`.
+One step: release states, put rows aside, take such rows back, let prefilled rows join the decode batch,
+decode one token for every row of the batch, run one chunk of one prompt. The order is that of the fields
+of `StepPlan`.
 """
 
 from dataclasses import dataclass
@@ -22,12 +23,20 @@ class Join:
         sequences: the rows that enter the batch, with their sampling.
         last_token: the prompt's last token, which the first decode step reads.
         prompt: the whole prompt, for penalties that look at it; empty when no row needs it.
+        grammar: what the answers must follow (`Submit.grammar`); empty for free text.
+        said: what the one row of this join said before it was given up. These tokens are part of what was
+            prefilled, behind the prompt (the last of them is `last_token`); `prompt` is without them.
+            To the row's sampler and grammar they are its answer so far.
+        stop_tokens: with a grammar, the tokens that may come when it is complete.
     """
 
     state: SequenceId
     sequences: tuple[tuple[SequenceId, Sampling], ...]
     last_token: TokenId
     prompt: tuple[TokenId, ...]
+    grammar: str = ""
+    said: tuple[TokenId, ...] = ()
+    stop_tokens: tuple[TokenId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +49,21 @@ class Prefill:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """One step. `decode` names every row of the batch after `release` and `join`."""
+    """One step.
+
+    Attributes:
+        release: rows, parked rows and states to forget; a prefill may start such an id anew.
+        park: rows that leave the batch but keep all they have: state, sampler, and the last token,
+            which may still be on its way. A token of the step in flight is still collected.
+        resume: parked rows that enter the batch again and go on as if they had never left.
+        join: prefilled states that become rows.
+        decode: every row of the batch after these four.
+        prefill: the chunk that is read.
+    """
 
     release: tuple[SequenceId, ...] = ()
+    park: tuple[SequenceId, ...] = ()
+    resume: tuple[SequenceId, ...] = ()
     join: tuple[Join, ...] = ()
     decode: tuple[SequenceId, ...] = ()
     prefill: Prefill | None = None
@@ -50,7 +71,8 @@ class StepPlan:
     @property
     def is_empty(self) -> bool:
         """True when there is nothing to launch."""
-        return not (self.release or self.join or self.decode or self.prefill)
+        moved = self.release or self.park or self.resume or self.join
+        return not (moved or self.decode or self.prefill)
 
 
 class Scores(msgspec.Struct, frozen=True):

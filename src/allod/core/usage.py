@@ -11,11 +11,13 @@ class Usage:
         prompt_tokens: tokens of the rendered prompt, special tokens included.
         completion_tokens: tokens generated over all choices, a stop token included.
         cached_tokens: prompt tokens whose KV state was reused.
+        reasoning_tokens: those of the completion tokens that came to reasoning.
     """
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:

@@ -32,13 +32,21 @@ class Admission:
         prompt = len(submit.tokens)
         if overflow := self._overflow(prompt, submit.max_tokens):
             return Refused(submit.request, "context", overflow)
-        rows = len(submit.sequences) if self._facts.batchable else 1
         least = 1 if submit.max_tokens is None else submit.max_tokens
-        if not self._memory.fits(Load(rows, prompt + least, prompt)):
-            return Refused(submit.request, "memory", self._shortage(rows, prompt, least))
+        if not self._memory.fits(self._load(submit, prompt + least)):
+            return Refused(submit.request, "memory", self._shortage(submit, least))
         if submit.max_tokens is not None:
             return submit.max_tokens
-        return min(self._settings.default_max_tokens, self._largest_tokens(rows, prompt) - prompt)
+        return min(self._settings.default_max_tokens, self._largest_tokens(submit) - prompt)
+
+    def _load(self, submit: Submit, total_tokens: int) -> Load:
+        """The submission alone, if each row became so long.
+
+        A batch row may be given up and read again with what it said, so all of it counts as a prompt.
+        """
+        rows = len(submit.sequences) if self._facts.batchable else 1
+        read_tokens = total_tokens if submit.batch else min(len(submit.tokens), total_tokens)
+        return Load(rows, total_tokens, read_tokens)
 
     def _flaw(self, submit: Submit) -> str | None:
         choices, rows = len(submit.sequences), self._settings.max_batch_rows
@@ -73,18 +81,20 @@ class Admission:
             )
         return None
 
-    def _largest_tokens(self, rows: int, prompt: int) -> int:
+    def _largest_tokens(self, submit: Submit) -> int:
         """Most prompt and completion tokens together that fit, for a prompt of at most this length."""
 
         def needed_bytes(tokens: int) -> int:
-            return self._memory.needed_bytes(Load(rows, tokens, min(prompt, tokens)))
+            return self._memory.needed_bytes(self._load(submit, tokens))
 
         totals = range(1, self._facts.context_tokens + 1)
         return bisect_right(totals, self._facts.budget_bytes, key=needed_bytes)
 
-    def _shortage(self, rows: int, prompt: int, completion: int) -> str:
-        needed = self._memory.needed_bytes(Load(rows, prompt + completion, prompt))
-        largest = self._largest_tokens(rows, prompt)
+    def _shortage(self, submit: Submit, completion: int) -> str:
+        prompt = len(submit.tokens)
+        load = self._load(submit, prompt + completion)
+        needed, rows = self._memory.needed_bytes(load), load.rows
+        largest = self._largest_tokens(submit)
         choices = f" for each of {rows} choices" if rows > 1 else ""
         return (
             f"This request needs {_gib(needed)} for {prompt + completion} tokens ({prompt} in the messages, "

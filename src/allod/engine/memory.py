@@ -20,11 +20,13 @@ class Load:
         rows: rows that decode or will.
         longest_tokens: the longest that any of them can become; the others are padded to it.
         prompt_tokens: length of the prompt that is prefilled beside them.
+        parked_bytes: state of rows that are kept out of the batch.
     """
 
     rows: int
     longest_tokens: int
     prompt_tokens: int
+    parked_bytes: int = 0
 
 
 class MemoryModel:
@@ -70,7 +72,8 @@ class MemoryModel:
         return min(self._max_chunk_tokens, (self._facts.budget_bytes - self._held_bytes(load)) // each)
 
     def _held_bytes(self, load: Load) -> int:
-        return self._facts.weights_bytes + self.batch_bytes(load.rows, load.longest_tokens)
+        rows_bytes = self.batch_bytes(load.rows, load.longest_tokens)
+        return self._facts.weights_bytes + rows_bytes + load.parked_bytes
 
     def _chunk_token_bytes(self, context_tokens: int) -> int:
         facts = self._facts

@@ -50,13 +50,17 @@ class FairQueue:
             return True
         return self._jobs + jobs <= self._max_jobs and self._tokens + tokens <= self._max_tokens
 
-    def put(self, job: Job) -> None:
-        """Queue a job behind its tenant's others."""
+    def put(self, job: Job, *, first: bool = False) -> None:
+        """Queue a job behind its tenant's others, or before them."""
         if job.tenant not in self._waiting:
             start = min((self._charged[tenant] for tenant in self._waiting), default=self._reached)
             self._charged[job.tenant] = max(self._charged.get(job.tenant, 0), start)
             self._waiting[job.tenant] = deque()
-        self._waiting[job.tenant].append(job)
+        line = self._waiting[job.tenant]
+        if first:
+            line.appendleft(job)
+        else:
+            line.append(job)
         self._jobs += 1
         self._tokens += len(job.tokens)
 

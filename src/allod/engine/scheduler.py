@@ -3,17 +3,21 @@
 One step is in flight while the next is planned, so `plan` runs ahead of what is known: it moves
 choices on as if every step worked, and `commit` later says which tokens came. A choice that turns out
 to have ended is in at most one more step; the token it makes there is dropped.
+
+Work has two lanes. While anything lives in the interactive lane, the batch lane gets no step: its rows
+are parked, and its prompt rests between chunks. Interactive work that needs their bytes gets them.
 """
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from allod.core.ids import SequenceId
 from allod.core.messages import Admitted, Emission, PrefillProgress, Refused, Stepped, Submit
 from allod.core.step import Join, ModelFacts, Prefill, Sampled, StepPlan, StepResult
 from allod.engine.admission import Admission
 from allod.engine.drain import DrainRate
+from allod.engine.lane import Lane
 from allod.engine.memory import Load, MemoryModel
 from allod.engine.pacing import PrefillPacer
 from allod.engine.queue import FairQueue
@@ -27,10 +31,11 @@ class Occupancy:
 
     Attributes:
         rows: sequences in the decode batch.
-        prefilling: prompts that are being read or about to join, 0 or 1.
+        prefilling: prompts that are being read or about to join, at most one of each lane.
         queued: jobs that wait.
         queued_tokens: prompt tokens that wait.
-        reserved_bytes: KV state that admitted rows may grow to.
+        reserved_bytes: KV state that admitted rows may grow to, parked ones included.
+        parked: sequences that are kept out of the decode batch.
     """
 
     rows: int
@@ -38,6 +43,7 @@ class Occupancy:
     queued: int
     queued_tokens: int
     reserved_bytes: int
+    parked: int = 0
 
 
 class Scheduler:
@@ -53,71 +59,76 @@ class Scheduler:
         self._max_rows = settings.max_batch_rows if facts.batchable else 1
         self._memory = MemoryModel(facts, settings.max_prefill_chunk_tokens)
         self._admission = Admission(facts, settings, self._memory)
-        self._queue = FairQueue(settings.max_queued_requests, settings.max_queued_tokens)
+        self._interactive, self._batch = (
+            Lane(FairQueue(settings.max_queued_requests, settings.max_queued_tokens)) for _ in range(2)
+        )
+        self._running = self._interactive
         self._drain = DrainRate()
         self._pacer = PrefillPacer(settings.max_prefill_chunk_tokens, settings.max_decode_stall_ms / 1000)
         self._tickets = 0
-        self._living: dict[SequenceId, Choice] = {}
-        self._rows: dict[SequenceId, Choice] = {}
-        self._reading: Job | None = None
         self._chunks: deque[Job] = deque()
 
     @property
     def idle(self) -> bool:
         """True when nothing is queued, prefilling or decoding, and nothing is left to release."""
-        return not self._living and not self._rows and self._reading is None
+        return all(lane.is_idle for lane in self._lanes)
 
     def occupancy(self) -> Occupancy:
         """How full the engine is after the last plan."""
-        rows, longest_tokens = self._occupied()
         return Occupancy(
-            rows=len(self._rows),
-            prefilling=int(self._reading is not None),
-            queued=len(self._queue),
-            queued_tokens=self._queue.tokens,
-            reserved_bytes=self._memory.batch_bytes(rows, longest_tokens),
+            rows=len(self._running.rows),
+            prefilling=sum(lane.reading is not None for lane in self._lanes),
+            queued=sum(len(lane.queue) for lane in self._lanes),
+            queued_tokens=sum(lane.queue.tokens for lane in self._lanes),
+            reserved_bytes=sum(self._memory.batch_bytes(*lane.occupied()) for lane in self._lanes),
+            parked=sum(len(lane.rows) for lane in self._lanes if lane is not self._running),
         )
 
     def submit(self, submit: Submit, now_seconds: float) -> Admitted | Refused:
         """Queue a request, or say why not."""
-        if any(sequence in self._living for sequence in submit.sequences):
+        if any(self._choice(sequence) for sequence in submit.sequences):
             return Refused(submit.request, "invalid", "n: a sequence id is already in use")
         max_tokens = self._admission.limit(submit)
         if isinstance(max_tokens, Refused):
             return max_tokens
+        lane = self._batch if submit.batch else self._interactive
         jobs = self._jobs(submit, max_tokens)
-        if not self._queue.has_room(len(jobs), len(jobs) * len(submit.tokens)):
-            return self._full(submit)
+        if not lane.queue.has_room(len(jobs), len(jobs) * len(submit.tokens)):
+            return self._full(submit, lane.queue)
         if self.idle:
             self._drain.start(now_seconds)
-        ahead = len(self._queue)
+        ahead = len(lane.queue)
         for job in jobs:
-            self._queue.put(job)
-            self._living.update((choice.sequence, choice) for choice in job.choices)
+            lane.put(job)
         return Admitted(submit.request, max_tokens, ahead)
 
     def cancel(self, sequences: Sequence[SequenceId]) -> None:
         """Forget these sequences; what the runner holds of them is released by the next plan."""
         for sequence in sequences:
-            choice = self._living.get(sequence)
+            choice = self._choice(sequence)
             if choice is None:
                 continue
             waits = choice.phase is Phase.QUEUED
             self._end(choice)
             if not choice.job.living:
                 if waits:
-                    self._queue.remove(choice.job)
+                    self._lane(choice.job).queue.remove(choice.job)
                 else:
                     self._settle(choice.job)
 
     def plan(self) -> StepPlan:
         """The next step. Empty when there is nothing to do before more is known."""
-        release = self._release()
-        join = self._join()
-        for choice in self._rows.values():
+        release = [sequence for lane in self._lanes for sequence in lane.release()]
+        before, self._running = self._running, self._interactive if self._interactive.living else self._batch
+        is_turn = self._running is not before
+        # A lane that is not running is parked, and one that stops running has rows only if it is the batch's.
+        resume = tuple(self._running.rows) if is_turn else ()
+        join = self._join(release)
+        park = tuple(before.rows) if is_turn else ()
+        for choice in self._running.rows.values():
             choice.planned += 1
-        decode = tuple(self._rows)
-        return StepPlan(release, join, decode, self._prefill(decodes=bool(decode)))
+        decode = tuple(self._running.rows)
+        return StepPlan(tuple(release), park, resume, join, decode, self._prefill(decodes=bool(decode)))
 
     def commit(self, plan: StepPlan, result: StepResult, now_seconds: float) -> Stepped:
         """Take in what a step produced. Tokens of sequences that are gone are dropped."""
@@ -125,7 +136,7 @@ class Scheduler:
         self._pacer.observe(decodes=bool(plan.decode), chunk_tokens=chunk_tokens, seconds=result.seconds)
         emissions: list[Emission] = []
         for sampled in result.sampled:
-            choice = self._living.get(sampled.sequence)
+            choice = self._choice(sampled.sequence)
             if choice is not None:
                 emissions.append(self._emit(choice, sampled, now_seconds))
         return Stepped(tuple(emissions), self._progress(plan.prefill))
@@ -138,70 +149,73 @@ class Scheduler:
         for group in groups:
             self._tickets += 1
             stop = frozenset(submit.stop_tokens)
-            job = Job(submit.request, submit.tenant, submit.tokens, max_tokens, stop, self._tickets)
+            job = Job(
+                submit.request, submit.tenant, submit.tokens, max_tokens, stop, self._tickets, submit.batch
+            )
+            job.grammar = submit.grammar
             for sequence, sampling in group:
                 job.add(sequence, sampling)
             jobs.append(job)
         return jobs
 
-    def _full(self, submit: Submit) -> Refused:
-        seconds = self._drain.seconds_for(self._queue.tokens)
+    def _full(self, submit: Submit, queue: FairQueue) -> Refused:
+        seconds = self._drain.seconds_for(queue.tokens)
         message = (
-            f"{len(self._queue)} requests with {self._queue.tokens} prompt tokens are waiting, "
+            f"{len(queue)} requests with {queue.tokens} prompt tokens are waiting, "
             f"and no more can. Try again in {seconds} seconds."
         )
         return Refused(submit.request, "queue_full", message, seconds)
 
-    def _release(self) -> tuple[SequenceId, ...]:
-        leaving = [sequence for sequence, choice in self._rows.items() if choice.is_spent]
-        for sequence in leaving:
-            del self._rows[sequence]
-        if self._reading is not None and not self._reading.living:
-            leaving.append(self._reading.state)
-            self._reading = None
-        return tuple(leaving)
-
-    def _join(self) -> tuple[Join, ...]:
+    def _join(self, release: list[SequenceId]) -> tuple[Join, ...]:
         """Let the prompt that is read join, and take up the next; a prompt of one token joins at once."""
+        lane = self._running
         joins: list[Join] = []
         while True:
-            if self._reading is None:
-                self._reading = self._admit()
-            job = self._reading
+            if lane.reading is None:
+                lane.reading = self._admit(release)
+            job = lane.reading
             if job is None or not job.is_planned:
                 return tuple(joins)
             joins.append(job.join())
-            self._rows.update((choice.sequence, choice) for choice in job.living)
-            self._reading = None
+            lane.rows.update((choice.sequence, choice) for choice in job.living)
+            lane.reading = None
 
-    def _admit(self) -> Job | None:
+    def _admit(self, release: list[SequenceId]) -> Job | None:
         """Take the fair head of the queue if its rows and bytes fit; nobody overtakes it."""
-        job = self._queue.head()
+        job = self._running.queue.head()
         if job is None:
             return None
-        rows, longest_tokens = self._occupied()
+        rows, longest_tokens = self._running.occupied()
         rows += len(job.living)
         load = Load(rows, max(longest_tokens, job.full_tokens), len(job.tokens))
         if rows > self._max_rows or not self._memory.fits(load):
             return None
-        self._queue.take()
-        job.chunk_cap_tokens = self._memory.chunk_tokens(load)
+        if not self._makes_room(load, release):
+            return None
+        self._running.queue.take()
+        job.chunk_cap_tokens = self._memory.chunk_tokens(self._beside_parked(load))
         job.move(Phase.READY if job.is_planned else Phase.PREFILLING)
         return job
 
-    def _occupied(self) -> tuple[int, int]:
-        """Rows admitted, and the longest that any of them can become."""
-        admitted = list(self._rows.values())
-        if self._reading is not None:
-            admitted += self._reading.living
-        return len(admitted), max((choice.job.full_tokens for choice in admitted), default=0)
+    def _makes_room(self, load: Load, release: list[SequenceId]) -> bool:
+        """Whether a load that fits by itself fits beside what is parked, which is given up as needed."""
+        while not self._memory.fits(self._beside_parked(load)):
+            if not self._batch.is_landed():
+                return False
+            release += self._batch.give_up_youngest()
+        return True
+
+    def _beside_parked(self, load: Load) -> Load:
+        parked = [lane.occupied() for lane in self._lanes if lane is not self._running]
+        return replace(load, parked_bytes=sum(self._memory.batch_bytes(*each) for each in parked))
 
     def _prefill(self, *, decodes: bool) -> Prefill | None:
-        job = self._reading
+        job = self._running.reading
         if job is None:
             return None
         self._chunks.append(job)
-        most = self._pacer.chunk_tokens(decodes=decodes, cap_tokens=job.chunk_cap_tokens)
+        # A chunk of batch work is kept short even alone: it is what an interactive newcomer waits for.
+        most = self._pacer.chunk_tokens(decodes=decodes or job.batch, cap_tokens=job.chunk_cap_tokens)
         return job.next_chunk(most)
 
     def _emit(self, choice: Choice, sampled: Sampled, now_seconds: float) -> Emission:
@@ -220,11 +234,23 @@ class Scheduler:
             return ()
         job = self._chunks.popleft()
         job.read_tokens += len(prefill.tokens)
-        return (PrefillProgress(job.request, job.read_tokens, len(job.tokens)),) if job.living else ()
+        if not job.living or job.said_tokens:
+            return ()
+        return (PrefillProgress(job.request, job.read_tokens, len(job.tokens)),)
+
+    @property
+    def _lanes(self) -> tuple[Lane, Lane]:
+        return self._interactive, self._batch
+
+    def _lane(self, job: Job) -> Lane:
+        return self._batch if job.batch else self._interactive
+
+    def _choice(self, sequence: SequenceId) -> Choice | None:
+        return self._interactive.living.get(sequence) or self._batch.living.get(sequence)
 
     def _end(self, choice: Choice) -> None:
         choice.move(Phase.FINISHED)
-        del self._living[choice.sequence]
+        del self._lane(choice.job).living[choice.sequence]
 
     def _settle(self, job: Job) -> None:
-        self._queue.give_back(job.tenant, job.cost_tokens - job.used_tokens)
+        self._lane(job).queue.give_back(job.tenant, job.cost_tokens - job.used_tokens)

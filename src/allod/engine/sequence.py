@@ -4,7 +4,7 @@ A job is what is prefilled and joined together. Usually that is a whole request;
 share a step, every choice of a request is a job of its own.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Literal
 
@@ -44,7 +44,7 @@ class Choice:
         sampling: how its tokens are chosen.
         phase: where it is; only `move` changes it.
         planned: decode steps planned; runs ahead of `generated` by the step in flight.
-        generated: tokens that came back.
+        said: tokens that came back.
     """
 
     sequence: SequenceId
@@ -52,7 +52,12 @@ class Choice:
     sampling: Sampling
     phase: Phase = Phase.QUEUED
     planned: int = 0
-    generated: int = 0
+    said: list[TokenId] = field(default_factory=list[TokenId])
+
+    @property
+    def generated(self) -> int:
+        """How many tokens came back."""
+        return len(self.said)
 
     def move(self, to: Phase) -> None:
         """Change the phase.
@@ -76,7 +81,7 @@ class Choice:
 
     def accept(self, token: TokenId) -> Finish | None:
         """Count one token; says why the choice ends with it, if it does."""
-        self.generated += 1
+        self.said.append(token)
         if token in self.job.stop_tokens:
             return "stop"
         return "length" if self.generated >= self.job.max_tokens else None
@@ -89,10 +94,13 @@ class Job:
     Attributes:
         request: the client request it belongs to.
         tenant: who pays for it.
-        tokens: the prompt.
+        tokens: the prompt; where the job was given up and is started again, what was said is its end.
         max_tokens: most tokens of each choice.
         stop_tokens: ids that end a choice.
         ticket: place in the order of submission.
+        batch: it runs only while no interactive work is there.
+        grammar: what every choice must follow; empty for free text.
+        said_tokens: how many of the last `tokens` were said before the job was given up.
         chunk_cap_tokens: largest prefill chunk that the memory left at admission allows.
         planned_tokens: prompt tokens handed to the runner.
         read_tokens: prompt tokens the runner is known to have read.
@@ -105,6 +113,9 @@ class Job:
     max_tokens: int
     stop_tokens: frozenset[TokenId]
     ticket: int
+    batch: bool = False
+    grammar: str = ""
+    said_tokens: int = 0
     chunk_cap_tokens: int = 0
     planned_tokens: int = 0
     read_tokens: int = 0
@@ -163,11 +174,46 @@ class Job:
     def join(self) -> Join:
         """Plan the rows of all living choices."""
         living = self.living
+        prompt_tokens = len(self.tokens) - self.said_tokens
+        prompt, said = self.tokens[:prompt_tokens], self.tokens[prompt_tokens:]
         self.planned_tokens = len(self.tokens)
         self.move(Phase.DECODING)
         return Join(
             state=self.state,
             sequences=tuple((choice.sequence, choice.sampling) for choice in living),
             last_token=self.tokens[-1],
-            prompt=self.tokens if any(choice.sampling.needs_history for choice in living) else (),
+            prompt=prompt if any(choice.sampling.needs_history for choice in living) else (),
+            grammar=self.grammar,
+            said=said,
+            stop_tokens=tuple(sorted(self.stop_tokens)) if self.grammar else (),
         )
+
+    def restarted(self) -> "list[Job]":
+        """The jobs that make what is left of this one, once the runner has forgotten it.
+
+        Before it joined that is the same job anew. After, every choice has gone its own way and goes on
+        from a prompt of its own, so that no token is generated twice.
+        """
+        living = self.living
+        groups = [[choice] for choice in living] if self.has_joined else [living]
+        return [self._again(group) for group in groups]
+
+    @property
+    def has_joined(self) -> bool:
+        """True once its choices are rows."""
+        return self.planned_tokens == len(self.tokens)
+
+    def _again(self, choices: list[Choice]) -> "Job":
+        said = choices[0].said
+        again = replace(
+            self,
+            tokens=(*self.tokens, *said),
+            max_tokens=self.max_tokens - len(said),
+            said_tokens=self.said_tokens + len(said),
+            planned_tokens=0,
+            read_tokens=0,
+            choices=[],
+        )
+        for choice in choices:
+            again.add(choice.sequence, choice.sampling)
+        return again

@@ -70,7 +70,11 @@ class Answer:
         done, or a token.
         """
         return Finished(
-            Usage(self._prompt_tokens, sum(stream.completion_tokens for stream in self._streams.values())),
+            Usage(
+                prompt_tokens=self._prompt_tokens,
+                completion_tokens=sum(stream.completion_tokens for stream in self._streams.values()),
+                reasoning_tokens=sum(stream.reasoning_tokens for stream in self._streams.values()),
+            ),
             Timings(
                 queued_seconds=self._since_start(self._begun_seconds),
                 first_token_seconds=self._since_start(self._first_token_seconds),

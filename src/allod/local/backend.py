@@ -11,10 +11,10 @@ import msgspec
 
 from allod.core.card import ModelCard
 from allod.core.errors import AllodError
-from allod.core.events import Accepted, Event, Failed
+from allod.core.events import Accepted, Event, Failed, TextDelta
 from allod.core.ids import SequenceId
 from allod.core.messages import Refused, Submit
-from allod.core.request import Conversation, GenerationRequest
+from allod.core.request import GenerationRequest
 from allod.core.sampling import Sampling
 from allod.local.answer import Answer
 from allod.local.link import Link, Mailbox
@@ -82,6 +82,8 @@ class LocalBackend:
                 opening.result()
             accepted = True
             yield Accepted(len(prompt.tokens))
+            for choice in range(request.choices if prompt.echo else 0):
+                yield TextDelta(choice, prompt.echo)
             mailbox = await opening
             answer = Answer(_streams(order, mailbox), len(prompt.tokens), started_seconds)
             while not answer.finished:
@@ -128,16 +130,19 @@ async def _call_off(opening: asyncio.Task[Mailbox], held: AsyncExitStack) -> Non
 
 
 def _submit(order: _Order, link: Link) -> Submit:
-    request, card = order.request, order.card
+    request, card, prompt = order.request, order.card, order.prompt
     sampling = request.sampling.over(card.sampling).resolve()
     return Submit(
         request=request.request,
         sequences=link.allocate(request.choices),
         samplings=tuple(_seeded(sampling, choice) for choice in range(request.choices)),
-        tokens=order.prompt.tokens,
+        tokens=prompt.tokens,
         max_tokens=request.max_tokens,
-        stop_tokens=() if request.ignore_end else card.stop_tokens,
+        # A grammar that is complete lets nothing through but an end.
+        stop_tokens=() if request.ignore_end and not prompt.grammar else (*card.stop_tokens, *prompt.ending),
         tenant=request.tenant,
+        grammar=prompt.grammar,
+        batch=request.priority == "batch",
     )
 
 
@@ -154,9 +159,7 @@ def _seeded(sampling: Sampling, choice: int) -> Sampling:
 
 
 def _streams(order: _Order, mailbox: Mailbox) -> dict[SequenceId, ChoiceStream]:
-    request, codec = order.request, order.prompt.codec
-    continues = not isinstance(request.source, Conversation)
     return {
-        sequence: ChoiceStream(choice, codec, request.stop, continues=continues)
+        sequence: ChoiceStream(choice, order.prompt.reading, order.request.stop)
         for choice, sequence in enumerate(mailbox.sequences)
     }

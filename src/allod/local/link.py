@@ -14,6 +14,8 @@ from allod.core.messages import (
     AnyReport,
     Cancel,
     Command,
+    Embed,
+    Embedded,
     Emission,
     Inspect,
     LoadFailed,
@@ -28,7 +30,7 @@ from allod.core.messages import (
     report_decoder,
 )
 
-Letter = Admitted | Refused | PrefillProgress | Emission
+Letter = Admitted | Refused | PrefillProgress | Emission | Embedded
 """What a worker can say about one request."""
 
 _log = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ class Mailbox:
     requests, and `max_tokens` limits what can pile up.
     """
 
-    def __init__(self, link: "Link", submit: Submit) -> None:
+    def __init__(self, link: "Link", submit: Submit | Embed) -> None:
         self.request = submit.request
         self.sequences = submit.sequences
         self._link = link
@@ -112,7 +114,7 @@ class Link(asyncio.Protocol):
         """Fresh sequence ids, unique for the life of this worker."""
         return tuple(SequenceId(number) for number in itertools.islice(self._numbers, count))
 
-    def open(self, submit: Submit) -> Mailbox:
+    def open(self, submit: Submit | Embed) -> Mailbox:
         """Send a submission and return the mailbox of its answers; leaving the mailbox cancels it."""
         mailbox = Mailbox(self, submit)
         if self._loss is not None:
@@ -198,8 +200,8 @@ class Link(asyncio.Protocol):
                 self._deliver_step(report)
             case Admitted():
                 self._to_request(report.request, report)
-            case Refused():
-                self._refuse(report)
+            case Refused() | Embedded():
+                self._conclude(report)
             case Loading():
                 self.loading = report
             case Ready() | LoadFailed():
@@ -221,13 +223,13 @@ class Link(asyncio.Protocol):
                 del self._by_sequence[emission.sequence]
             mailbox.put(emission)
 
-    def _refuse(self, refused: Refused) -> None:
-        mailbox = self._by_request.pop(refused.request, None)
+    def _conclude(self, last: Refused | Embedded) -> None:
+        mailbox = self._by_request.pop(last.request, None)
         if mailbox is None:
             return
         for number in mailbox.sequences:
             self._by_sequence.pop(number, None)
-        mailbox.put(refused)
+        mailbox.put(last)
 
     def _to_request(self, request: RequestId, letter: Letter) -> None:
         mailbox = self._by_request.get(request)

@@ -9,6 +9,7 @@ from allod.core.errors import (
     InvalidRequest,
     MemoryExceeded,
     ModelUnavailable,
+    Overflow,
 )
 from allod.core.messages import Refused
 from allod.core.request import Conversation, GenerationRequest
@@ -69,7 +70,8 @@ def _check_context(request: GenerationRequest, prompt_tokens: int, context_token
             f"{request.max_tokens} in the completion). "
             f"Please reduce the length of the {field} or completion."
         )
-    raise ContextLengthExceeded(limit + asked, param=field)
+    overflow = Overflow(prompt_tokens, request.max_tokens, context_tokens)
+    raise ContextLengthExceeded(limit + asked, param=field, overflow=overflow)
 
 
 def _check_vocabulary(request: GenerationRequest, tokens: tuple[int, ...], vocabulary: int) -> None:

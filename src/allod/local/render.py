@@ -2,33 +2,48 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Protocol
-
-import msgspec
+from typing import Protocol, TypeVar
 
 from allod.core.card import ModelCard
-from allod.core.errors import ImportRefused, InvalidRequest, ModelUnavailable
+from allod.core.errors import InvalidRequest
 from allod.core.ids import ModelName, TokenId
-from allod.core.ports import ChatTemplate, TokenCodec
-from allod.core.request import Conversation, GenerationRequest, RawText
-from allod.text.template import JinjaChatTemplate
-from allod.text.tokenizer import FileTokenCodec
+from allod.core.request import Conversation, GenerationRequest, Infill, RawText, RawTokens
+from allod.local.kit import Chat, Kit, load_kit
+from allod.local.reading import Reading
+from allod.text.grammar import GrammarWish
+from allod.text.infill import infill_prompt
+from allod.text.markup import Dialect, Parser, ReasoningMarks
+from allod.text.parse import AnswerParser, PlainParser
+from allod.text.reasoning import ReasoningParser
+from allod.text.settings import PromptSettings
+from allod.text.volatile import stable
 
 _THREADS = 2
-_DEFAULT = "default"
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A prompt, and the codec that its answer is read with."""
+    """A prompt, and how its answer is read.
+
+    Attributes:
+        tokens: the prompt.
+        reading: what turns the answer's tokens into events.
+        grammar: what the answer must follow; empty for free text.
+        ending: tokens that end this answer beside the model's own.
+        echo: the prompt's text, where the request wants it back.
+    """
 
     tokens: tuple[TokenId, ...]
-    codec: TokenCodec
+    reading: Reading
+    grammar: str = ""
+    ending: tuple[TokenId, ...] = ()
+    echo: str = ""
 
 
 class Prompts(Protocol):
@@ -44,125 +59,166 @@ class Prompts(Protocol):
         ...
 
 
-class _NamedTemplate(msgspec.Struct, frozen=True):
-    name: str
-    template: str
-
-
-class _TokenText(msgspec.Struct, frozen=True):
-    content: str
-
-
-class _TokenizerConfig(msgspec.Struct, frozen=True):
-    """What a `tokenizer_config.json` says of templates and special tokens."""
-
-    chat_template: str | tuple[_NamedTemplate, ...] | None = None
-    bos_token: str | _TokenText | None = None
-    eos_token: str | _TokenText | None = None
-    unk_token: str | _TokenText | None = None
-    sep_token: str | _TokenText | None = None
-    pad_token: str | _TokenText | None = None
-    cls_token: str | _TokenText | None = None
-    mask_token: str | _TokenText | None = None
-
-    def special_tokens(self) -> dict[str, str]:
-        """The text of each special token, by the name templates know it by."""
-        named = {name: getattr(self, name) for name in self.__struct_fields__ if name.endswith("_token")}
-        return {
-            name: token.content if isinstance(token, _TokenText) else token
-            for name, token in named.items()
-            if isinstance(token, str | _TokenText)
-        }
-
-    def template(self) -> str | None:
-        """The template for plain conversations."""
-        if self.chat_template is None or isinstance(self.chat_template, str):
-            return self.chat_template
-        return next((named.template for named in self.chat_template if named.name == _DEFAULT), None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Kit:
-    """What renders for one model, as of one import of it."""
-
-    created: int
-    codec: FileTokenCodec
-    template: ChatTemplate | None
-
-
 class PromptRenderer:
     """Renders prompts on threads of its own, so that the event loop never waits for a long one.
 
     Args:
         folder_of: where a model's files are.
+        settings: what is done to prompts before they are rendered.
     """
 
-    def __init__(self, folder_of: Callable[[ModelCard], Path]) -> None:
+    def __init__(
+        self, folder_of: Callable[[ModelCard], Path], settings: PromptSettings | None = None
+    ) -> None:
         self._folder_of = folder_of
+        self._settings = settings or PromptSettings()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="render")
-        self._kits: dict[ModelName, _Kit] = {}
+        self._kits: dict[ModelName, Kit] = {}
         self._loading = threading.Lock()
 
     async def render(self, request: GenerationRequest, card: ModelCard) -> Rendered:
-        """The prompt of a request.
+        """The prompt of a request, and how its answer is read.
+
+        Raises:
+            InvalidRequest: the model cannot take this source, or the form asked for cannot be enforced.
+            ModelUnavailable: the model's tokenizer or template cannot be read.
+        """
+        return await self._run(self._render, request, card)
+
+    async def tokens(self, request: GenerationRequest, card: ModelCard) -> tuple[TokenId, ...]:
+        """The prompt of a request, as the model reads it.
 
         Raises:
             InvalidRequest: the model cannot take this source.
-            ModelUnavailable: the model's tokenizer or template cannot be read.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._render, request, card)
+        return (await self.render(request, card)).tokens
+
+    async def count(self, request: GenerationRequest, card: ModelCard) -> int:
+        """How many tokens the prompt has.
+
+        Raises:
+            InvalidRequest: the model cannot take this source.
+        """
+        return len(await self.tokens(request, card))
+
+    async def text(self, card: ModelCard, tokens: Sequence[TokenId]) -> str:
+        """The text of tokens, special tokens included.
+
+        Raises:
+            InvalidRequest: a token is not in the vocabulary.
+        """
+        return await self._run(self._text, card, tokens)
 
     def close(self) -> None:
         """Let the threads end; prompts that are under way are finished first."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    async def _run(self, work: Callable[..., _Result], *arguments: object) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *arguments))
+
+    def _text(self, card: ModelCard, tokens: Sequence[TokenId]) -> str:
+        codec = self._kit(card).codec
+        for index, token in enumerate(tokens):
+            if token >= codec.vocabulary_size:
+                raise InvalidRequest(
+                    f"tokens[{index}]: {token} is not in the vocabulary of '{card.name}'; "
+                    f"send ids below {codec.vocabulary_size}",
+                    param=f"tokens[{index}]",
+                )
+        return b"".join(map(codec.token_bytes, tokens)).decode(errors="replace")
+
     def _render(self, request: GenerationRequest, card: ModelCard) -> Rendered:
         kit = self._kit(card)
         match request.source:
-            case Conversation(messages=messages):
-                if kit.template is None:
-                    raise InvalidRequest(
-                        f"messages: the model '{card.name}' has no chat template; "
-                        "send plain text to /v1/completions instead",
-                        param="messages",
-                    )
-                # A template writes the special tokens itself; Hugging Face's apply_chat_template adds none.
-                tokens = kit.codec.encode(kit.template.render(messages), special=False)
-            case RawText(text=text):
-                tokens = kit.codec.encode(text, special=True)
-            case source:
-                tokens = source.tokens
-        return Rendered(tokens, kit.codec)
+            case Conversation() as conversation:
+                return self._rendered_chat(request, _chat_of(kit, card), kit, conversation)
+            case RawText(text=text, special=special):
+                tokens, echo = kit.codec.encode(text, special=special), text
+            case RawTokens(tokens=tokens):
+                echo = kit.codec.decode(tokens) if request.echo else ""
+            case Infill() as gap:
+                tokens, echo = kit.codec.encode(_infilled(gap, kit, card), special=True), gap.prefix
+        wish = GrammarWish(request.form, None, None, None, starts_inside=False)
+        return Rendered(
+            tokens=tokens,
+            reading=Reading(kit.codec, continues=True),
+            grammar=kit.grammars.build(wish),
+            echo=echo if request.echo else "",
+        )
 
-    def _kit(self, card: ModelCard) -> _Kit:
+    def _rendered_chat(
+        self, request: GenerationRequest, chat: Chat, kit: Kit, conversation: Conversation
+    ) -> Rendered:
+        conversation = stable(conversation, self._settings)
+        prompt = chat.template.render(conversation)
+        inside = chat.marks is not None and prompt.rstrip().endswith(chat.marks.opening)
+        wish = GrammarWish(request.form, conversation, chat.dialect, chat.marks, starts_inside=inside)
+        calls = _takes_calls(conversation)
+        reads_calls = calls or bool(conversation.tools) or chat.dialect.frames_answer
+        dialect = chat.dialect if reads_calls else None
+        reading = Reading(
+            codec=kit.codec,
+            parser=partial(_parser, conversation, dialect, chat.marks, inside=inside),
+            shown=frozenset(kit.ids_of(_markup(dialect, chat.marks))),
+            reasoning=request.reasoning or "field",
+            continues=conversation.continue_last,
+            takes_calls=calls,
+        )
+        if chat.marks is not None:
+            reading = replace(reading, marks=chat.marks)
+        return Rendered(
+            # A template writes the special tokens itself; Hugging Face's apply_chat_template adds none.
+            tokens=kit.codec.encode(prompt, special=False),
+            reading=reading,
+            grammar=kit.grammars.build(wish),
+            ending=kit.ids_of(dialect.ending) if dialect else (),
+        )
+
+    def _kit(self, card: ModelCard) -> Kit:
         with self._loading:
             kit = self._kits.get(card.name)
             if kit is None or kit.created != card.created:
-                kit = self._kits[card.name] = _load_kit(self._folder_of(card), card)
+                kit = self._kits[card.name] = load_kit(self._folder_of(card), card)
         return kit
 
 
-def _load_kit(folder: Path, card: ModelCard) -> _Kit:
-    try:
-        config = _read_config(folder / "tokenizer_config.json")
-        source = _read_text(folder / "chat_template.jinja") or config.template()
-        template = JinjaChatTemplate(source, config.special_tokens(), datetime.now) if source else None
-        return _Kit(card.created, FileTokenCodec.from_file(str(folder / "tokenizer.json")), template)
-    except (OSError, ValueError, ImportRefused) as error:
-        raise ModelUnavailable(
-            f"The files of the model '{card.name}' cannot be used: {error}. Import it again."
-        ) from error
+def _chat_of(kit: Kit, card: ModelCard) -> Chat:
+    if kit.chat is None:
+        raise InvalidRequest(
+            f"messages: the model '{card.name}' has no chat template; "
+            "send plain text to /v1/completions instead",
+            param="messages",
+        )
+    return kit.chat
 
 
-def _read_config(path: Path) -> _TokenizerConfig:
-    text = _read_text(path)
-    if text is None:
-        return _TokenizerConfig()
-    try:
-        return msgspec.json.decode(text, type=_TokenizerConfig)
-    except msgspec.DecodeError as error:
-        raise ValueError(f"{path.name}: {error}") from error
+def _infilled(gap: Infill, kit: Kit, card: ModelCard) -> str:
+    prompt = infill_prompt(gap.prefix, gap.suffix, kit.codec.added_tokens)
+    if prompt is None:
+        raise InvalidRequest(
+            f"suffix: the model '{card.name}' cannot fill a gap: its vocabulary has no tokens for it; "
+            "leave the field out, or use a model for code",
+            param="suffix",
+        )
+    return prompt
 
 
-def _read_text(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.exists() else None
+def _takes_calls(conversation: Conversation) -> bool:
+    """Whether calls may come: tools are offered, or were at an earlier turn."""
+    offered = bool(conversation.tools) or any(message.tool_calls for message in conversation.messages)
+    return offered and conversation.tool_choice != "none"
+
+
+def _markup(dialect: Dialect | None, marks: ReasoningMarks | None) -> tuple[str, ...]:
+    reasoning = (marks.opening, marks.closing) if marks else ()
+    return (*(dialect.marks if dialect else ()), *reasoning)
+
+
+def _parser(
+    conversation: Conversation, dialect: Dialect | None, marks: ReasoningMarks | None, *, inside: bool
+) -> Parser:
+    """A parser for one choice: reasoning outside, calls within."""
+    parser: Parser = dialect.parser(conversation.tools) if dialect else PlainParser()
+    if marks is not None:
+        parser = ReasoningParser(marks, parser, starts_inside=inside)
+    return AnswerParser(parser, single_call=not conversation.parallel_tool_calls)

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from allod.core.card import ModelCard
+from allod.core.card import ModelCard, Purpose
 from allod.core.errors import ModelUnavailable
 from allod.core.hosting import HostedModel
 from allod.core.ids import ModelName
@@ -30,8 +30,9 @@ class _Resident:
 
 @dataclass(eq=False, slots=True)
 class _Place:
-    """Room for one model. `inside` has a process or may have one; `wanted` is who the room is meant for."""
+    """Room for one model of a purpose: `inside` has a process or may have one, `wanted` is to be there."""
 
+    purpose: Purpose
     wanted: _Resident | None = None
     inside: _Resident | None = None
     mover: asyncio.Task[None] | None = None
@@ -58,7 +59,9 @@ class Residency:
         self._command = command
         self._settings = settings
         self._residents: dict[ModelName, _Resident] = {}
-        self._places = tuple(_Place() for _ in range(settings.max_resident_models))
+        texts = (_Place("text") for _ in range(settings.max_resident_models))
+        # Encoders are small, and would otherwise change places with the chat model at every request.
+        self._places = (*texts, _Place("embedding"))
         self._claims: deque[_Claim] = deque()
         self._closing = False
 
@@ -162,7 +165,8 @@ class Residency:
         home = next((place for place in self._places if place.wanted is resident), None)
         if home is not None and resident.supervisor.card == card:
             return resident
-        place = self._vacant((home,) if home else self._places)
+        suited = tuple(place for place in self._places if place.purpose == card.purpose)
+        place = self._vacant((home,) if home else suited)
         if place is None:
             return None
         if resident.supervisor.card != card:
@@ -199,6 +203,6 @@ class Residency:
     def _no_place(self, card: ModelCard) -> str:
         return (
             f"There was no place for the model '{card.name}' within "
-            f"{self._settings.load_timeout_seconds:g} seconds: {len(self._places)} of {len(self._places)} "
-            "places are held by models that are answering. Send the request again later."
+            f"{self._settings.load_timeout_seconds:g} seconds: every place for such a model is held by one "
+            "that is answering. Send the request again later."
         )

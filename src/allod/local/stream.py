@@ -1,15 +1,27 @@
-"""Tokens of one choice to events: text, stop strings, log probabilities, the end."""
+"""Tokens of one choice to events: words, thoughts, calls, stop strings, log probabilities, the end."""
 
 from collections import deque
 from collections.abc import Sequence
 
-from allod.core.events import ChoiceFinished, ScoredToken, TextDelta, TokenLogprob
+from allod.core.events import (
+    ChoiceFinished,
+    FinishReason,
+    ReasoningDelta,
+    ScoredToken,
+    TextDelta,
+    TokenLogprob,
+    ToolCallEvent,
+)
 from allod.core.ids import TokenId
 from allod.core.messages import Emission
-from allod.core.ports import TokenCodec
 from allod.core.step import Scores
+from allod.local.calls import CallEvents
+from allod.local.reading import Reading
 from allod.text.detokenize import Detokenizer
+from allod.text.markup import CallArguments, CallClosed, CallOpened, Piece, Said, Thought
 from allod.text.stop import StopMatcher
+
+ChoiceEvent = TextDelta | ReasoningDelta | ToolCallEvent | ChoiceFinished
 
 
 class ChoiceStream:
@@ -17,27 +29,33 @@ class ChoiceStream:
 
     Args:
         choice: index of the choice.
-        codec: the model's tokenizer.
-        stops: strings that end the answer and are not part of it.
-        continues: True when the answer goes on from a text, so that a first space is part of it.
+        reading: how the tokens are read.
+        stops: strings that end the answer and are not part of it; they count in words only, not in
+            thoughts or arguments.
 
     Attributes:
         completion_tokens: tokens that count: all up to the end, a stop token included.
+        reasoning_tokens: those of them that came to thoughts; a mark counts with what follows it.
         finished: True once the choice has ended.
     """
 
-    def __init__(
-        self, choice: int, codec: TokenCodec, stops: Sequence[str], *, continues: bool = False
-    ) -> None:
+    def __init__(self, choice: int, reading: Reading, stops: Sequence[str]) -> None:
         self.completion_tokens = 0
+        self.reasoning_tokens = 0
         self.finished = False
         self._choice = choice
-        self._codec = codec
-        self._detokenizer = Detokenizer(codec, continues=continues)
+        self._reading = reading
+        self._detokenizer = Detokenizer(reading.codec, shown=reading.shown, continues=reading.continues)
+        self._parser = reading.parser()
         self._matcher = StopMatcher(stops)
+        self._calls = CallEvents(choice)
+        self._out: list[ChoiceEvent] = []
+        self._space: str = ""
+        self._at_start = True
+        self._thinks = False
+        self._undecided_tokens = 0
         self._read_chars = 0
-        self._shown_chars = 0
-        self._texts: list[str] = []
+        self._unshown_chars = 0
         self._unplaced: list[ScoredToken] = []
         self._placed: deque[tuple[int, ScoredToken]] = deque()
 
@@ -46,7 +64,7 @@ class ChoiceStream:
         """A stop string ended it, so that the worker does not know yet."""
         return self._matcher.matched is not None
 
-    def feed(self, emission: Emission) -> list[TextDelta | ChoiceFinished]:
+    def feed(self, emission: Emission) -> list[ChoiceEvent]:
         """The events that these tokens complete; nothing once the choice has ended."""
         if self.finished:
             return []
@@ -59,41 +77,133 @@ class ChoiceStream:
                 return self._finish("stop")
         if emission.finish is not None:
             return self._finish(emission.finish)
-        return self._delta()
+        return self._take()
 
     def _read(self, token: TokenId, scores: Scores | None) -> None:
+        self._undecided_tokens += 1
         text = self._detokenizer.feed((token,))
         if scores is not None:
             self._unplaced.append(self._scored(token, scores))
         if text:
-            self._show(text)
+            self._parse(text)
+            self._place()
 
-    def _show(self, text: str) -> None:
-        """Pass text on to the matcher; the tokens read so far end no later than this text does."""
+    def _parse(self, text: str) -> None:
+        """Read text; the tokens read so far end no later than it does."""
         self._read_chars += len(text)
-        self._place()
-        self._texts.append(self._matcher.feed(text))
-
-    def _place(self) -> None:
         self._placed.extend((self._read_chars, scored) for scored in self._unplaced)
         self._unplaced.clear()
+        self._receive(self._parser.feed(text))
 
-    def _finish(self, reason: str) -> list[TextDelta | ChoiceFinished]:
+    def _receive(self, pieces: Sequence[Piece]) -> None:
+        for piece in pieces:
+            match piece:
+                case Said(text=text):
+                    self._decide(thinks=False)
+                    self._say(text)
+                case Thought(text=text):
+                    self._decide(thinks=True)
+                    self._think(text)
+                case CallOpened() | CallArguments() | CallClosed():
+                    self._decide(thinks=False)
+                    if self._reading.takes_calls:
+                        self._close_words()
+                        self._out.extend(self._calls.feed(piece))
+            if self.stopped_itself:
+                return
+
+    def _decide(self, *, thinks: bool) -> None:
+        """The tokens since the last piece came to thoughts, or did not."""
+        if thinks:
+            self.reasoning_tokens += self._undecided_tokens
+        self._undecided_tokens = 0
+        if self._reading.reasoning == "inline" and thinks != self._thinks:
+            marks = self._reading.marks
+            self._show(marks.opening if thinks else marks.closing)
+        self._thinks = thinks
+
+    def _say(self, text: str) -> None:
+        """Words; space before the first of them is kept back while a call may come instead."""
+        if self._at_start and self._reading.takes_calls:
+            text = self._space + text
+            if text.isspace():
+                self._unshown_chars += len(text) - len(self._space)
+                self._space = text
+                return
+            self._unshown_chars -= len(self._space)
+            self._space = ""
+        self._at_start = False
+        shown = self._matcher.feed(text)
+        self._unshown_chars += len(text) - len(shown)
+        self._show(shown)
+
+    def _think(self, text: str) -> None:
+        match self._reading.reasoning:
+            case "field":
+                self._out.append(ReasoningDelta(self._choice, text))
+            case "inline":
+                self._show(text)
+            case "none":
+                pass
+
+    def _close_words(self) -> None:
+        """A call follows: what the words held back will not become a stop string, and is no word if space."""
+        self._unshown_chars -= len(self._space)
+        self._space = ""
+        held = self._matcher.flush()
+        self._unshown_chars -= len(held)
+        self._show(held)
+
+    def _show(self, text: str) -> None:
+        if not text:
+            return
+        last = self._out[-1] if self._out else None
+        if isinstance(last, TextDelta):
+            self._out[-1] = TextDelta(self._choice, last.text + text, last.scores)
+        else:
+            self._out.append(TextDelta(self._choice, text))
+
+    def _place(self) -> None:
+        """Hand out the log probabilities of tokens whose text is decided; those of words are shown."""
+        decided_chars = self._read_chars - self._parser.held_chars - self._unshown_chars
+        scores: list[ScoredToken] = []
+        while self._placed and self._placed[0][0] <= decided_chars:
+            scored = self._placed.popleft()[1]
+            if not self._thinks and not self._calls.is_open:
+                scores.append(scored)
+        if not scores:
+            return
+        last = self._out[-1] if self._out else None
+        if isinstance(last, TextDelta):
+            self._out[-1] = TextDelta(self._choice, last.text, (*last.scores, *scores))
+        else:
+            self._out.append(TextDelta(self._choice, "", tuple(scores)))
+
+    def _finish(self, reason: str) -> list[ChoiceEvent]:
         self.finished = True
         if not self.stopped_itself:
-            self._show(self._detokenizer.flush())
-            self._texts.append(self._matcher.flush())
-        ended = "length" if reason == "length" and not self.stopped_itself else "stop"
-        return [*self._delta(), ChoiceFinished(self._choice, ended)]
+            self._parse(self._detokenizer.flush())
+            self._receive(self._parser.flush(complete=reason == "stop"))
+        if not self.stopped_itself:
+            self._decide(thinks=self._thinks)
+            held = self._space + self._matcher.flush()
+            self._unshown_chars -= len(held)
+            self._space = ""
+            self._show(held)
+        if self._thinks and self._reading.reasoning == "inline":
+            self._show(self._reading.marks.closing)
+        self._place()
+        ended = ChoiceFinished(self._choice, self._reason(reason), self._matcher.matched)
+        return [*self._take(), ended]
 
-    def _delta(self) -> list[TextDelta | ChoiceFinished]:
-        text = "".join(self._texts)
-        self._texts.clear()
-        self._shown_chars += len(text)
-        scores: list[ScoredToken] = []
-        while self._placed and self._placed[0][0] <= self._shown_chars:
-            scores.append(self._placed.popleft()[1])
-        return [TextDelta(self._choice, text, tuple(scores))] if text or scores else []
+    def _reason(self, reason: str) -> FinishReason:
+        if reason == "length" and not self.stopped_itself:
+            return "length"
+        return "tool_calls" if self._calls.are_complete else "stop"
+
+    def _take(self) -> list[ChoiceEvent]:
+        out, self._out = self._out, []
+        return out
 
     def _scored(self, token: TokenId, scores: Scores) -> ScoredToken:
         return ScoredToken(
@@ -102,5 +212,5 @@ class ChoiceStream:
         )
 
     def _logprob(self, token: TokenId, value: float) -> TokenLogprob:
-        data = self._codec.token_bytes(token)
+        data = self._reading.codec.token_bytes(token)
         return TokenLogprob(text=data.decode(errors="replace"), data=data, logprob=value)

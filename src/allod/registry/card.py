@@ -19,6 +19,7 @@ from allod.core.sampling import SamplingWishes
 from allod.registry.jsonfile import child, integer, number, read_object, read_object_if_any
 from allod.registry.policy import (
     CONFIG_FILE,
+    EMBEDDING_FAMILIES,
     GENERATION_CONFIG_FILE,
     TEMPLATE_FILE,
     TOKENIZER_CONFIG_FILE,
@@ -104,6 +105,7 @@ def describe(folder: Path, name: str, kind: Kind, source: str) -> ModelCard:
         stop_tokens=stop_tokens(config, generation, tokenizer, added, template),
         sampling=sampling_wishes(generation),
         has_chat_template=bool(template),
+        purpose="embedding" if config.get("model_type") in EMBEDDING_FAMILIES else "text",
     )
 
 

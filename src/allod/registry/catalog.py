@@ -6,17 +6,20 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
+from allod.core.alias import Alias
 from allod.core.card import CARD_VERSION, ModelCard
 from allod.core.errors import ImportRefused, ModelNotFound
+from allod.registry.aliases import AliasFile
 
 CARD_FILE = "card.json"
 DOWNLOADS = ".downloads"
+ALIASES = ".aliases.json"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,95}")
 _STAGING = ".staging-"
@@ -48,10 +51,14 @@ class Catalog:
 
     Nothing is cached: a model that is imported or removed by another process is seen at once.
     Folders whose name starts with a dot are work in progress and never models.
+
+    Attributes:
+        aliases: other names for them.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self.aliases = AliasFile(root / ALIASES)
 
     @property
     def root(self) -> Path:
@@ -71,6 +78,25 @@ class Catalog:
         return tuple(card for card in map(self._read, names) if card is not None)
 
     def named(self, name: str) -> ModelCard:
+        """The card under this key, or of the model that this alias stands for; keys come first.
+
+        Raises:
+            ModelNotFound: there is none; the message lists near and known names.
+        """
+        if is_model_name(name) and (card := self._read(name)) is not None:
+            return card
+        alias = self.aliases.find(name)
+        return self.card(alias.model if alias else name)
+
+    def alias(self, name: str) -> Alias | None:
+        """The alias that a name is, unless it is a model's own."""
+        return None if is_model_name(name) and self.holds(name) else self.aliases.find(name)
+
+    def other_names(self) -> Sequence[Alias]:
+        """Every alias."""
+        return self.aliases.all()
+
+    def card(self, name: str) -> ModelCard:
         """The card under exactly this key.
 
         Raises:

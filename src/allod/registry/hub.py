@@ -29,7 +29,7 @@ from allod.registry.catalog import Catalog, model_name_from
 from allod.registry.disk import require_space
 from allod.registry.download import Digest, RemoteFile, download
 from allod.registry.importing import Origin, check_directory, import_path
-from allod.registry.policy import KNOWN_FILES, require_names
+from allod.registry.policy import KNOWN_FILES, POOLING_FILE, POOLING_SOURCE, require_names
 from allod.registry.progress import Progress, ProgressCallback
 
 _LISTING_SECONDS = 30.0
@@ -124,9 +124,10 @@ def _listing(address: HubAddress, endpoint: str | None) -> _Listing:
     files: dict[str, RemoteFile] = {}
     for sibling in info.siblings or []:
         name = sibling.rfilename
-        if "/" not in name:
+        if "/" not in name or name == POOLING_SOURCE:
             url = hf_hub_url(address.repository, name, revision=commit, endpoint=endpoint)
-            files[name] = _remote(sibling, url, headers)
+            remote = _remote(sibling, url, headers)
+            files[remote.name] = remote
     return _Listing(address.repository, commit, files)
 
 
@@ -164,4 +165,5 @@ def _remote(sibling: RepoSibling, url: str, headers: Mapping[str, str]) -> Remot
         digest = Digest("sha1", sibling.blob_id or "", prefix=f"blob {size_bytes}\0".encode())
     if size_bytes is None or size_bytes < 0 or not digest.expected:
         raise ImportRefused(f"the hub gives no size or hash for {sibling.rfilename[:200]!r}; try later")
-    return RemoteFile(url, sibling.rfilename, size_bytes, digest, headers)
+    name = POOLING_FILE if sibling.rfilename == POOLING_SOURCE else sibling.rfilename
+    return RemoteFile(url, name, size_bytes, digest, headers)

@@ -18,6 +18,8 @@ from allod.registry.jsonfile import read_object
 from allod.registry.policy import (
     CONFIG_FILE,
     KNOWN_FILES,
+    POOLING_FILE,
+    POOLING_SOURCE,
     loadable_weights,
     require_codeless,
     require_model_type,
@@ -113,6 +115,8 @@ def _take_directory(source: Path, staged: Path, on_progress: ProgressCallback) -
     for path in weights:
         read_tensors(path)
     copy_small([source / known for known in KNOWN_FILES if known in names], staged)
+    if (source / POOLING_SOURCE).is_file():
+        (staged / POOLING_FILE).write_bytes((source / POOLING_SOURCE).read_bytes())
     link_or_copy(weights, staged, on_progress)
 
 

@@ -16,6 +16,14 @@ TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 GENERATION_CONFIG_FILE = "generation_config.json"
 TEMPLATE_FILE = "chat_template.jinja"
 
+EMBEDDING_FAMILIES = frozenset({"bert"})
+"""Architectures whose models embed text and generate none."""
+
+POOLING_FILE = "pooling.json"
+"""Under which name the catalogue keeps what sentence-transformers says of pooling."""
+
+POOLING_SOURCE = "1_Pooling/config.json"
+
 KNOWN_FILES = (
     CONFIG_FILE,
     GENERATION_CONFIG_FILE,
@@ -25,6 +33,7 @@ KNOWN_FILES = (
     TEMPLATE_FILE,
     "chat_template.json",
     INDEX_FILE,
+    POOLING_FILE,
 )
 
 _WEIGHTS = "model*.safetensors"

@@ -1,4 +1,4 @@
-"""Fetch a model by name: the starter, or a repository of the Hugging Face hub."""
+"""Fetch a model by name: a built-in one, or a repository of the Hugging Face hub."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,12 +6,14 @@ from allod.core.card import ModelCard
 from allod.core.errors import ImportRefused
 from allod.registry.catalog import Catalog
 from allod.registry.hub import HubAddress, pull_hub
+from allod.registry.minilm import MINILM_NAME, pull_minilm
 from allod.registry.progress import ProgressCallback
 from allod.registry.settings import RegistrySettings
 from allod.registry.starter import STARTER_NAME, pull_starter
 
 BUILT_IN: Mapping[str, Callable[[Catalog, str | None, ProgressCallback], ModelCard]] = {
     STARTER_NAME: pull_starter,
+    MINILM_NAME: pull_minilm,
 }
 
 _DEFAULTS = RegistrySettings()

@@ -14,6 +14,7 @@ import mlx.core as mx
 
 from allod.core.sampling import Sampling
 from allod.core.step import Scores
+from allod.runner.masks import Allowed, Follower
 
 _MASK = 2**64 - 1
 _UNIFORM_BITS = 24
@@ -43,6 +44,7 @@ class SamplerRow:
         position: tokens asked for so far.
         seen: (V,) bool, tokens in prompt or answer; None when no rule needs it.
         counts: (V,) float32, occurrences in the answer; None when no rule needs it.
+        follower: the row's way through its grammar; None for free text.
     """
 
     sampling: Sampling
@@ -50,6 +52,7 @@ class SamplerRow:
     position: int = 0
     seen: mx.array | None = None
     counts: mx.array | None = None
+    follower: Follower | None = None
 
     @classmethod
     def start(cls, sampling: Sampling, prompt: Sequence[int], vocabulary: int) -> "SamplerRow":
@@ -62,6 +65,14 @@ class SamplerRow:
                 row.seen[mx.array(prompt)] = True
             row.counts = mx.zeros((vocabulary,), dtype=mx.float32)
         return row
+
+    def replay(self, said: Sequence[int]) -> None:
+        """Go on behind an answer that began before; without a seed of its own the row has a new one."""
+        self.position += len(said)
+        if said and self.seen is not None and self.counts is not None:
+            tokens = mx.array(said)
+            self.seen[tokens] = True
+            self.counts = self.counts.at[tokens].add(1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +115,19 @@ class Sampler:
         self.rows = [self.rows[index] for index in indices]
         self._columns = None
 
-    def choose(self, logits: mx.array) -> Choice:
+    def choose(self, logits: mx.array, allowed: Allowed | None = None) -> Choice:
         """Pick the next token of every row.
 
         Args:
             logits: (B, V), any floating dtype, as the model gave them.
+            allowed: what grammars allow; log probabilities are the model's all the same.
         """
         logits = logits.astype(mx.float32)
         columns = self._columns or _Columns.of(self.rows, self.vocabulary)
         self._columns = columns
         adjusted = self._penalise(logits, columns)
+        if allowed is not None:
+            adjusted = allowed.of(adjusted)
         tokens = mx.argmax(adjusted, axis=-1)
         if columns.any_sampled:
             tokens = mx.where(columns.greedy, tokens, self._draw(adjusted, columns))
@@ -126,6 +140,8 @@ class Sampler:
     def _penalise(self, logits: mx.array, columns: "_Columns") -> mx.array:
         if columns.bias is not None:
             logits = logits + columns.bias
+        if columns.with_history:
+            logits = mx.array(logits)  # an assignment changes the array it is made on
         for index in columns.with_history:
             row = self.rows[index]
             assert row.seen is not None
@@ -146,9 +162,11 @@ class Sampler:
         cumulative = mx.cumsum(mx.softmax(scaled, axis=-1, precise=True), axis=-1)
         numbers = mx.array([[uniform(row.seed, row.position)] for row in self.rows], dtype=mx.float32)
         drawn = mx.sum(cumulative <= numbers * cumulative[:, -1:], axis=-1)
-        # Rounding can carry the product up to the total itself; the most likely token is then as
-        # good a choice as any.
-        return mx.where(drawn < self.vocabulary, drawn, mx.argmax(scaled, axis=-1))
+        # Rounding can carry the product up to the total itself, or a sum of many terms onto a token that
+        # was filtered out; the most likely token is then as good a choice as any.
+        inside = mx.minimum(drawn, self.vocabulary - 1)
+        kept = mx.take_along_axis(scaled, inside[:, None], axis=-1).squeeze(-1) > -mx.inf
+        return mx.where(kept & (drawn < self.vocabulary), drawn, mx.argmax(scaled, axis=-1))
 
     def _remember(self, tokens: mx.array, columns: "_Columns") -> None:
         for index in columns.with_history:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -10,9 +11,11 @@ import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
 from allod.core.ids import SequenceId
+from allod.core.sampling import Sampling
 from allod.core.step import Join, MemoryReading, ModelFacts, Prefill, Sampled, StepPlan, StepResult
 from allod.runner import caches
 from allod.runner.caches import RowState
+from allod.runner.masks import Follower, Masks, allowed
 from allod.runner.sampling import Choice, Sampler, SamplerRow, scores_of
 from mlx import nn
 
@@ -61,22 +64,85 @@ class MlxFlight:
 
 @dataclass(slots=True)
 class _Batch:
-    """The rows that decode. `last` is (B,) on the device: it may still be on its way."""
+    """Rows that decode, or rest. `last` is (B,) on the device: it may still be on its way."""
 
     sampler: Sampler
     sequences: list[SequenceId] = field(default_factory=list[SequenceId])
     state: RowState = field(default_factory=RowState)
     last: mx.array | None = None
 
+    def append(self, other: _Batch) -> None:
+        """Take in the rows of another batch, which is of no use afterwards."""
+        if not self.sequences:
+            self.sampler, self.sequences = other.sampler, other.sequences
+            self.state, self.last = other.state, other.last
+            return
+        if not other.sequences:
+            return
+        assert self.last is not None
+        assert other.last is not None
+        self.state = self._batched()
+        caches.extend(self.state, other._batched())
+        self.last = mx.concatenate([self.last, other.last])
+        self.sequences += other.sequences
+        self.sampler.add(other.sampler.rows)
+
+    def drop(self, gone: Collection[SequenceId]) -> None:
+        """Forget rows."""
+        rows = [row for row, sequence in enumerate(self.sequences) if sequence not in gone]
+        if len(rows) == len(self.sequences):
+            return
+        if not rows:
+            self.state, self.last = RowState(), None
+        elif len(rows) == 1:
+            self.state = caches.take(self.state, rows[0])
+        else:
+            caches.keep(self.state, rows)
+        self.sequences = [self.sequences[row] for row in rows]
+        self.sampler.keep(rows)
+        if self.last is not None:
+            self.last = self.last[mx.array(rows)]
+
+    def split(self, wanted: Collection[SequenceId]) -> _Batch:
+        """Move rows out into a batch of their own; when that is all of them, nothing is copied."""
+        taken = _Batch(Sampler(self.sampler.vocabulary))
+        if set(self.sequences) <= set(wanted):
+            taken.append(self)
+            self.sampler, self.sequences = Sampler(taken.sampler.vocabulary), []
+            self.state, self.last = RowState(), None
+            return taken
+        for row, sequence in enumerate(self.sequences):
+            if sequence in wanted:
+                taken.append(self._row(row))
+        self.drop(wanted)
+        return taken
+
+    def _row(self, row: int) -> _Batch:
+        assert self.last is not None
+        sampler = Sampler(self.sampler.vocabulary, [self.sampler.rows[row]])
+        state = caches.take(self.state, row)
+        return _Batch(sampler, [self.sequences[row]], state, self.last[row : row + 1])
+
+    def _batched(self) -> RowState:
+        return caches.merge([self.state]) if len(self.sequences) == 1 else self.state
+
 
 class MlxRunner:
-    """A loaded model, the states of prompts on their way in, and the batch that decodes."""
+    """A loaded model, the states of prompts on their way in, and the batch that decodes.
 
-    def __init__(self, model: nn.Module, facts: ModelFacts) -> None:
+    Args:
+        model: mlx-lm's module.
+        facts: what was measured on it.
+        masks: makes masks from grammars; None where no row will have one.
+    """
+
+    def __init__(self, model: nn.Module, facts: ModelFacts, masks: Masks | None = None) -> None:
         self._model = model
+        self._masks = masks
         self._facts = facts
         self._prefilled: dict[SequenceId, RowState] = {}
         self._batch = _Batch(Sampler(facts.vocabulary))
+        self._parked = _Batch(Sampler(facts.vocabulary))
         self._clock = _Clock()
 
     @property
@@ -96,6 +162,10 @@ class MlxRunner:
         """
         launched_seconds = time.perf_counter()
         self._release(plan.release)
+        if plan.park:
+            self._parked.append(self._batch.split(plan.park))
+        if plan.resume:
+            self._batch.append(self._parked.split(plan.resume))
         for join in plan.join:
             self._join(join)
         prefilled = self._prefill(plan.prefill) if plan.prefill else []
@@ -111,48 +181,34 @@ class MlxRunner:
         )
 
     def _release(self, sequences: tuple[SequenceId, ...]) -> None:
-        batch = self._batch
-        gone = set(sequences)
         for sequence in sequences:
             self._prefilled.pop(sequence, None)
-        rows = [row for row, sequence in enumerate(batch.sequences) if sequence not in gone]
-        if len(rows) == len(batch.sequences):
-            return
-        if not rows:
-            self._batch = _Batch(Sampler(self._facts.vocabulary))
-            return
-        if len(rows) == 1:
-            batch.state = caches.take(batch.state, rows[0])
-        else:
-            caches.keep(batch.state, rows)
-        batch.sequences = [batch.sequences[row] for row in rows]
-        batch.sampler.keep(rows)
-        if batch.last is not None:
-            batch.last = batch.last[mx.array(rows)]
+        self._batch.drop(sequences)
+        self._parked.drop(sequences)
 
     def _join(self, join: Join) -> None:
-        batch = self._batch
         state = self._prefilled.pop(join.state, None) or make_prompt_cache(self._model)
         copies = len(join.sequences)
-        if not batch.sequences and copies == 1:
-            batch.state = state
-        else:
-            arrivals = caches.merge([state] * copies)
-            if len(batch.sequences) == 1:
-                batch.state = caches.merge([batch.state])
-            if batch.sequences:
-                caches.extend(batch.state, arrivals)
-            else:
-                batch.state = arrivals
-        last = mx.array([join.last_token] * copies, dtype=mx.int32)
-        batch.last = last if batch.last is None else mx.concatenate([batch.last, last])
-        batch.sequences.extend(sequence for sequence, _ in join.sequences)
-        batch.sampler.add(
-            [
-                SamplerRow.start(sampling, join.prompt, self._facts.vocabulary)
-                for _, sampling in join.sequences
-            ]
+        rows = [self._start(sampling, join) for _, sampling in join.sequences]
+        arrivals = _Batch(
+            Sampler(self._facts.vocabulary, rows),
+            [sequence for sequence, _ in join.sequences],
+            state if copies == 1 else caches.merge([state] * copies),
+            mx.array([join.last_token] * copies, dtype=mx.int32),
         )
+        self._batch.append(arrivals)
+
+    def _start(self, sampling: Sampling, join: Join) -> SamplerRow:
+        row = SamplerRow.start(sampling, join.prompt, self._facts.vocabulary)
+        row.replay(join.said)
+        if join.grammar:
+            row.follower = self._follow(join)
+        return row
+
+    def _follow(self, join: Join) -> Follower:
+        if self._masks is None:
+            raise RuntimeError("a grammar came to a runner without masks")
+        return self._masks.follow(join.grammar, join.stop_tokens, join.said)
 
     def _prefill(self, prefill: Prefill) -> list[object]:
         state = self._prefilled.setdefault(prefill.state, [])
@@ -166,8 +222,13 @@ class MlxRunner:
     def _decode(self) -> Choice:
         batch = self._batch
         assert batch.last is not None
-        logits = self._model(batch.last[:, None], cache=batch.state)
-        choice = batch.sampler.choose(logits[:, -1, :])
+        logits = self._model(batch.last[:, None], cache=batch.state)[:, -1, :]
+        followers = [row.follower for row in batch.sampler.rows]
+        if any(followers):
+            # The device works on this step while the host reads the tokens of the last one.
+            mx.async_eval(logits)
+        permit = allowed(followers, batch.last, self._facts.vocabulary)
+        choice = batch.sampler.choose(logits, permit)
         batch.last = choice.tokens
         mx.async_eval(choice.arrays)
         return choice

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from allod.core.alias import Alias
 from allod.core.card import ModelCard
 
 
@@ -14,9 +15,17 @@ class CardSource(Protocol):
         ...
 
     def named(self, name: str) -> ModelCard:
-        """The card of one model.
+        """The card of one model, by its key or an alias.
 
         Raises:
-            ModelNotFound: the name is not a key of the catalogue.
+            ModelNotFound: the name is neither.
         """
+        ...
+
+    def alias(self, name: str) -> Alias | None:
+        """The alias that a name is, unless it is a model's own."""
+        ...
+
+    def other_names(self) -> Sequence[Alias]:
+        """Every alias."""
         ...

@@ -21,6 +21,12 @@ class ModelService:
         hosted = {model.name: model for model in self._host.hosted()}
         return tuple((card, hosted.get(card.name)) for card in self._catalog.cards())
 
+    def aliases(self) -> tuple[tuple[str, Listed], ...]:
+        """Every alias that is one name, with the model that answers it, where that is here."""
+        known = {listed[0].name: listed for listed in self.all()}
+        plain = (alias for alias in self._catalog.other_names() if not alias.is_pattern)
+        return tuple((alias.name, known[alias.model]) for alias in plain if alias.model in known)
+
     def one(self, name: str) -> Listed:
         """One model.
 
@@ -31,6 +37,6 @@ class ModelService:
         return card, next((model for model in self._host.hosted() if model.name == card.name), None)
 
     def default(self) -> ModelCard | None:
-        """The model to use when a request names none: the only one there is, else nothing."""
-        cards = self._catalog.cards()
+        """The model to use when a request names none: the only one that generates text, else nothing."""
+        cards = [card for card in self._catalog.cards() if card.purpose == "text"]
         return cards[0] if len(cards) == 1 else None

@@ -5,7 +5,7 @@ a row wrongly gets different tokens, and whatever the port forbids is a Contract
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from allod.core.ids import SequenceId, TokenId
@@ -134,7 +134,9 @@ class FakeRunner:
         self._step_seconds = step_seconds
         self._states: dict[SequenceId, _History] = {}
         self._rows: dict[SequenceId, _Row] = {}
-        self._gone: set[SequenceId] = set()
+        self._parked: dict[SequenceId, _Row] = {}
+        self._joined: set[SequenceId] = set()
+        self._released: set[SequenceId] = set()
         self._landing = _Landing()
         self._peak_bytes = facts.weights_bytes
 
@@ -147,6 +149,11 @@ class FakeRunner:
     def rows(self) -> tuple[SequenceId, ...]:
         """The decode batch."""
         return tuple(self._rows)
+
+    @property
+    def parked(self) -> tuple[SequenceId, ...]:
+        """Rows that were put aside."""
+        return tuple(self._parked)
 
     @property
     def states(self) -> tuple[SequenceId, ...]:
@@ -164,6 +171,10 @@ class FakeRunner:
         _require(not plan.is_empty, "an empty plan is launched")
         for sequence in plan.release:
             self._release(sequence)
+        for sequence in plan.park:
+            _move(sequence, self._rows, self._parked)
+        for sequence in plan.resume:
+            _move(sequence, self._parked, self._rows)
         for join in plan.join:
             self._join(join)
         self._require_batch(plan.decode)
@@ -181,32 +192,39 @@ class FakeRunner:
         return MemoryReading(active_bytes=self._held_bytes(), cached_bytes=0, peak_bytes=self._peak_bytes)
 
     def _release(self, sequence: SequenceId) -> None:
-        _require(sequence in self._rows or sequence in self._states, f"release of unknown {sequence}")
-        self._rows.pop(sequence, None)
-        self._states.pop(sequence, None)
-        self._gone.add(sequence)
+        places = (self._rows, self._parked, self._states)
+        _require(any(sequence in place for place in places), f"release of unknown {sequence}")
+        for place in places:
+            place.pop(sequence, None)
+        self._joined.discard(sequence)
+        self._released.add(sequence)
 
     def _join(self, join: Join) -> None:
         history = self._states.pop(join.state, None)
         if history is None:
-            _require(join.state not in self._gone, f"join of state {join.state}, which is gone")
+            is_gone = join.state in self._joined | self._released
+            _require(not is_gone, f"join of state {join.state}, which is gone")
             history = _History()
-        self._gone.add(join.state)
+        self._joined.add(join.state)
         self._require_prompt(join, history)
         _require(bool(join.sequences), f"join of state {join.state} without rows")
+        _require(not join.said or len(join.sequences) == 1, "what was said belongs to one row")
         for sequence, sampling in join.sequences:
-            is_new = sequence not in self._rows and sequence not in self._states
-            _require(is_new, f"{sequence} joins, but is already there")
+            places = (self._rows, self._parked, self._states)
+            _require(
+                all(sequence not in place for place in places), f"{sequence} joins, but is already there"
+            )
             self._require_tokens((join.last_token,))
-            self._rows[sequence] = _Row(history.copy(), sampling, join.last_token)
+            self._rows[sequence] = _Row(history.copy(), sampling, join.last_token, len(join.said))
 
     def _require_prompt(self, join: Join, history: _History) -> None:
         if not any(sampling.needs_history for _, sampling in join.sequences):
             _require(join.prompt == (), f"join of state {join.state} carries a prompt no row needs")
             return
         read = _History()
-        read.read(join.prompt[:-1])
-        is_same = read == history and join.prompt[-1:] == (join.last_token,)
+        whole = join.prompt + join.said
+        read.read(whole[:-1])
+        is_same = read == history and whole[-1:] == (join.last_token,)
         _require(is_same, f"join of state {join.state} carries a prompt other than the one prefilled")
 
     def _require_batch(self, decode: tuple[SequenceId, ...]) -> None:
@@ -233,8 +251,9 @@ class FakeRunner:
 
     def _prefill(self, prefill: Prefill) -> None:
         _require(bool(prefill.tokens), f"prefill of state {prefill.state} without tokens")
-        is_past = prefill.state in self._gone or prefill.state in self._rows
-        _require(not is_past, f"prefill of {prefill.state} after it joined or was released")
+        is_past = any(prefill.state in place for place in (self._joined, self._rows, self._parked))
+        _require(not is_past, f"prefill of {prefill.state} after it joined")
+        self._released.discard(prefill.state)
         self._require_tokens(prefill.tokens)
         state = self._states.setdefault(prefill.state, _History())
         state.read(prefill.tokens)
@@ -263,10 +282,13 @@ class FakeRunner:
         _require(fits, f"out of memory: {held_bytes} + {transient_bytes} of {facts.budget_bytes} bytes")
 
     def _held_bytes(self) -> int:
-        longest_tokens = max((row.history.length for row in self._rows.values()), default=0)
-        batch_bytes = len(self._rows) * self._state_bytes(longest_tokens)
+        rows_bytes = self._padded_bytes(self._rows) + self._padded_bytes(self._parked)
         states_bytes = sum(self._state_bytes(state.length) for state in self._states.values())
-        return self._facts.weights_bytes + batch_bytes + states_bytes
+        return self._facts.weights_bytes + rows_bytes + states_bytes
+
+    def _padded_bytes(self, rows: Mapping[SequenceId, _Row]) -> int:
+        longest_tokens = max((row.history.length for row in rows.values()), default=0)
+        return len(rows) * self._state_bytes(longest_tokens)
 
     def _state_bytes(self, tokens: int) -> int:
         step = self._facts.capacity_step_tokens
@@ -311,6 +333,11 @@ def _scores(row: _Row, vocabulary: int) -> Scores | None:
         return None
     ranked = tuple(((row.pending + place) % vocabulary, -0.7 * (place + 1)) for place in range(count))
     return Scores(chosen=-0.7, alternatives=ranked[:vocabulary])
+
+
+def _move(sequence: SequenceId, origin: dict[SequenceId, _Row], to: dict[SequenceId, _Row]) -> None:
+    _require(sequence in origin, f"{sequence} is not where it is taken from")
+    to[sequence] = origin.pop(sequence)
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -20,11 +20,15 @@ class Detokenizer:
     Args:
         codec: its `decode` must be the UTF-8 text of the bytes of the tokens it shows, perhaps
             without a first space.
+        shown: special tokens that are shown all the same, by their names: markup that a parser reads.
         continues: True when the tokens continue a text, so that a first space is part of it.
     """
 
-    def __init__(self, codec: TokenCodec, *, continues: bool = False) -> None:
+    def __init__(
+        self, codec: TokenCodec, *, shown: frozenset[TokenId] = frozenset(), continues: bool = False
+    ) -> None:
         self._codec = codec
+        self._shown_specials = shown
         self._utf8 = _Utf8Decoder("replace")
         self._at_start = not continues
 
@@ -43,6 +47,9 @@ class Detokenizer:
         loses: `decode((space, space))` keeps one of the two.
         """
         codec = self._codec
+        if token in self._shown_specials:
+            self._at_start = False
+            return codec.token_bytes(token)
         if not codec.decode((token, token)):
             return b""
         data = codec.token_bytes(token)

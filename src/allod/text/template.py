@@ -1,171 +1,196 @@
 """Conversations to prompt text, by the checkpoint's own Jinja template."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from itertools import takewhile
-from typing import NoReturn
 
-from jinja2 import Template, TemplateError, nodes
-from jinja2.ext import Extension
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from allod.core.errors import InvalidRequest
+from allod.core.request import Conversation, Message
+from allod.core.tools import Tool
+from allod.text.canonical import canonical
+from allod.text.generic_tools import writer_for
+from allod.text.jinja import FUNCTION_NAMES, SandboxedTemplate
+from allod.text.probe import probed
+from allod.text.traits import Traits
+from allod.text.turns import json_object, offers, turn
 
-from allod.core.errors import ImportRefused, InvalidRequest
-from allod.core.request import Message, Role
-
-_FIRST_CANARY = "canary-of-gold"
-_SECOND_CANARY = "canary-of-silver"
-_QUESTION = Message("user", "question")
-_ANSWER = Message("assistant", "answer")
+_GOES_ON = "ANSWER_GOES_ON_HERE"
+_OURS = FUNCTION_NAMES | {"messages", "tools", "add_generation_prompt", "continue_final_message"}
+_ARGUMENTS_FIELD = "chat_template_kwargs"
 
 
 class JinjaChatTemplate:
     """A `ChatTemplate` that renders what Hugging Face's `apply_chat_template` renders.
 
-    Templates differ in the roles they know, and some drop what they do not know. What this one does
-    with system messages is found out once, by rendering canaries; a message that would not reach
-    the model is moved or refused, never lost:
-
-    - `developer` becomes `system`, unless the template names the developer role and shows it.
-    - Several system messages at the start become one where the template takes only one.
-    - A system message the template does not take is an InvalidRequest that names it.
-
-    A template comes with a checkpoint and is foreign code: it runs in Jinja's sandbox, which keeps it
-    from Python's internals and from ranges over 100,000. Neither its time nor its memory is bounded:
-    nested loops or a multiplied string can take as much of both as they like.
+    Templates differ in the roles they know, and some drop what they do not know. What this one takes is
+    found out once, by rendering canaries; a message that would not reach the model is said in another way
+    (see `canonical` and `calls`), and refused where there is none. A template that does not write tools
+    gets them in words (see `generic_tools`).
 
     Args:
         source: the template's text.
         special_tokens: names such as `bos_token` that the template may use, with their text.
         today: what `strftime_now` formats.
+        tool_source: the checkpoint's template named `tool_use`, for conversations with tools in them.
+
+    Attributes:
+        source: the text of the template, or of both, by which a dialect of calls is chosen.
 
     Raises:
         ImportRefused: the template is not Jinja.
     """
 
-    def __init__(self, source: str, special_tokens: Mapping[str, str], today: Callable[[], datetime]) -> None:
-        try:
-            self._template = _compiled(source, today)
-        except TemplateError as error:
-            raise ImportRefused(f"the chat template is not valid Jinja: {error}") from error
+    def __init__(
+        self,
+        source: str,
+        special_tokens: Mapping[str, str],
+        today: Callable[[], datetime],
+        tool_source: str | None = None,
+    ) -> None:
+        self.source = source if tool_source is None else f"{source}\n{tool_source}"
         self._special_tokens = dict(special_tokens)
-        self._knows_developer = "developer" in source and self._shows(
-            Message("developer", _FIRST_CANARY), _QUESTION
-        )
-        self._takes_system = self._shows(Message("system", _FIRST_CANARY), _QUESTION)
-        self._takes_two_systems = self._shows(
-            Message("system", _FIRST_CANARY), Message("system", _SECOND_CANARY), _QUESTION
-        )
-        self._takes_late_system = self._shows(_QUESTION, _ANSWER, Message("system", _FIRST_CANARY), _QUESTION)
+        self._plain = _Voice(source, special_tokens, today)
+        self._with_tools = _Voice(tool_source, special_tokens, today) if tool_source else self._plain
 
-    def render(self, messages: Sequence[Message]) -> str:
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the checkpoint's own template writes tools; else a generic form is used."""
+        return self._with_tools.traits.tools
+
+    def render(self, conversation: Conversation) -> str:
         """The prompt text, ending where the assistant's answer starts.
 
         Raises:
             InvalidRequest: the template refuses these messages; names the message at fault if it can.
         """
-        known = [self._in_known_role(message) for message in messages]
-        leading = len(list(takewhile(_is_system, known)))
-        self._check_systems(known, leading)
-        if leading > 1 and not self._takes_two_systems:
-            text = "\n\n".join(message.content for message in known[:leading])
-            known[:leading] = [Message("system", text)]
-        return self._render(known)
-
-    def _in_known_role(self, message: Message) -> Message:
-        if message.role == "developer" and not self._knows_developer:
-            return replace(message, role="system")
-        return message
-
-    def _check_systems(self, messages: Sequence[Message], leading: int) -> None:
-        if leading and not self._takes_system:
+        messages = conversation.messages
+        tools = () if conversation.tool_choice == "none" else conversation.tools
+        _check_continuation(conversation)
+        variables = self._variables(conversation)
+        has_tools = bool(tools) or any(turn.tool_calls or turn.role == "tool" for turn in messages)
+        voice = self._with_tools if has_tools else self._plain
+        offers(tools)  # refuses a schema in its own words
+        try:
+            return voice.say(messages, tools, variables, goes_on=conversation.continue_last)
+        except InvalidRequest as refusal:
+            index = voice.find_fault(messages, tools, variables)
+            param = "messages" if index is None else f"messages[{index}]"
             raise InvalidRequest(
-                "messages[0]: this model's chat template takes no system message; "
-                "put its text into the first user message",
-                param="messages[0]",
+                f"{param}: the model's chat template refuses this conversation: {refusal.message}",
+                param=param,
+            ) from refusal
+
+    def _variables(self, conversation: Conversation) -> dict[str, object]:
+        """What the template may use beside the messages; what the client names weighs more."""
+        arguments = json_object(conversation.template_arguments or "{}")
+        if arguments is None:
+            raise InvalidRequest(
+                f"{_ARGUMENTS_FIELD}: this is not a JSON object; send one of template variables",
+                param=_ARGUMENTS_FIELD,
             )
-        for index, message in enumerate(messages):
-            if index >= leading and _is_system(message) and not self._takes_late_system:
+        for name in arguments:
+            if name in _OURS or name in self._special_tokens:
+                param = f"{_ARGUMENTS_FIELD}.{name}"
                 raise InvalidRequest(
-                    f"messages[{index}]: this model's chat template takes system messages only at the "
-                    "start of the conversation; move it there or send it as a user message",
-                    param=f"messages[{index}]",
+                    f"{param}: the server sets this template variable itself; leave it out", param=param
                 )
+        thinking: dict[str, object] = {}
+        if conversation.thinking is not None:
+            thinking = dict.fromkeys(("enable_thinking", "thinking"), conversation.thinking)
+        return {"documents": None, **self._special_tokens, **thinking, **arguments}
 
-    def _shows(self, *messages: Message) -> bool:
-        """Whether the template renders these messages and keeps every canary among them."""
+
+class _Voice:
+    """One template with what is known of it."""
+
+    def __init__(self, source: str, special_tokens: Mapping[str, str], today: Callable[[], datetime]) -> None:
+        self._template = SandboxedTemplate(source, today)
+        self._writer = writer_for(source)
+        variables: dict[str, object] = {"documents": None, **special_tokens}
+
+        def draw(messages: Sequence[Message], tools: Sequence[Tool], traits: Traits) -> str:
+            return self._draw(messages, tools, traits, variables)
+
+        self.traits = probed(draw, self._writer, names_developer="developer" in source)
+
+    def say(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool],
+        variables: Mapping[str, object],
+        *,
+        goes_on: bool = False,
+    ) -> str:
+        """The prompt; with `goes_on` it ends with the words of the last message.
+
+        Raises:
+            InvalidRequest: the template refuses, in its own words.
+        """
+        turns = canonical(messages, tools, self.traits, self._writer)
+        native = tools if self.traits.tools else ()
+        if not goes_on:
+            return self._draw(turns, native, self.traits, variables)
+        # The mark's space tells whether the template trims, for then it trims the client's last space too.
+        turns[-1] = replace(turns[-1], content=f"{turns[-1].content}{_GOES_ON} ")
+        text = self._draw(turns, native, self.traits, variables, prompts=False)
+        head, mark, tail = text.rpartition(_GOES_ON)
+        if not mark:
+            raise InvalidRequest("it does not show the last message, which the answer is to continue")
+        return head if tail.startswith(" ") else head.rstrip()
+
+    def find_fault(
+        self, messages: Sequence[Message], tools: Sequence[Tool], variables: Mapping[str, object]
+    ) -> int | None:
+        """The message with which the refusals begin, by bisection; None if no message is to blame."""
+        if self._refuses((Message("user", "?"),), tools, variables) or not self._refuses(
+            messages, tools, variables
+        ):
+            return None
+        fine, refused = 0, len(messages)
+        while refused - fine > 1:
+            middle = (fine + refused) // 2
+            if self._refuses(messages[:middle], tools, variables):
+                refused = middle
+            else:
+                fine = middle
+        return refused - 1 if refused else None
+
+    def _refuses(
+        self, messages: Sequence[Message], tools: Sequence[Tool], variables: Mapping[str, object]
+    ) -> bool:
         try:
-            text = self._render(messages)
+            self.say(messages, tools, variables)
         except InvalidRequest:
-            return False
-        canaries = {message.content for message in messages} & {_FIRST_CANARY, _SECOND_CANARY}
-        return all(canary in text for canary in canaries)
+            return True
+        return False
 
-    def _render(self, messages: Sequence[Message]) -> str:
-        try:
-            return self._template.render(
-                self._special_tokens,
-                messages=[_as_dict(message) for message in messages],
-                add_generation_prompt=True,
-                tools=None,
-            )
-        except Exception as error:  # a template is foreign code: it may raise anything
-            reason = str(error) or type(error).__name__
-            raise InvalidRequest(
-                f"messages: the model's chat template refuses this conversation: {reason}", param="messages"
-            ) from error
-
-
-_SYSTEM_ROLES: frozenset[Role] = frozenset({"system", "developer"})
-
-
-def _is_system(message: Message) -> bool:
-    return message.role in _SYSTEM_ROLES
+    def _draw(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool],
+        traits: Traits,
+        variables: Mapping[str, object],
+        *,
+        prompts: bool = True,
+    ) -> str:
+        return self._template.render(
+            {
+                **variables,
+                "messages": [turn(message, traits) for message in messages],
+                "tools": offers(tools) or ([] if traits.tools_are_listed else None),
+                "add_generation_prompt": prompts,
+            }
+        )
 
 
-def _as_dict(message: Message) -> dict[str, str]:
-    turn = {"role": message.role, "content": message.content}
-    return turn if message.name is None else turn | {"name": message.name}
-
-
-class _GenerationTag(Extension):
-    """`{% generation %}` marks the assistant's words for training; here its body is plain text."""
-
-    tags = {"generation"}  # noqa: RUF012 -- the base class declares it so
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-def _compiled(source: str, today: Callable[[], datetime]) -> Template:
-    """A template in the environment that chat templates expect."""
-
-    def strftime_now(form: str) -> str:
-        return today().strftime(form)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, "jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = _to_json  # pyright: ignore[reportUnknownMemberType] -- untyped in jinja2
-    functions = {"raise_exception": _raise_exception, "strftime_now": strftime_now}
-    return environment.from_string(source, globals=functions)
-
-
-def _raise_exception(message: str) -> NoReturn:
-    raise TemplateError(message)
-
-
-def _to_json(
-    value: object,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """Plain JSON: Jinja's own filter escapes for HTML."""
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
+def _check_continuation(conversation: Conversation) -> None:
+    if not conversation.continue_last:
+        return
+    last = conversation.messages[-1] if conversation.messages else None
+    if last is None or last.role != "assistant" or last.tool_calls:
+        param = f"messages[{max(0, len(conversation.messages) - 1)}]"
+        raise InvalidRequest(
+            f"{param}: only an assistant message without tool calls can be continued; "
+            "put one last, or let a new answer begin",
+            param=param,
+        )

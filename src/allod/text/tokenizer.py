@@ -1,6 +1,6 @@
 """A checkpoint's tokenizer, read from its `tokenizer.json`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from tokenizers import Tokenizer
@@ -33,6 +33,7 @@ class FileTokenCodec:
         self._to_bytes = spelling.to_bytes
         self._drops_first_space = spelling.drops_first_space
         self._special = frozenset(token.id for token in file.added_tokens if token.special)
+        self._added = {token.content: token.id for token in file.added_tokens}
         self._bytes = {token.id: token.content.encode() for token in file.added_tokens}
         self._size = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
 
@@ -53,6 +54,16 @@ class FileTokenCodec:
     def vocabulary_size(self) -> int:
         """One more than the largest id the tokenizer knows."""
         return self._size
+
+    @property
+    def added_tokens(self) -> Mapping[str, TokenId]:
+        """The tokens beside the vocabulary proper, special ones among them, by their text."""
+        return self._added
+
+    @property
+    def special_tokens(self) -> frozenset[TokenId]:
+        """The tokens that are not text."""
+        return self._special
 
     def encode(self, text: str, *, special: bool) -> tuple[TokenId, ...]:
         """Text to ids. `special` adds what the tokenizer adds by itself, such as a BOS token.

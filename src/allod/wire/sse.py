@@ -9,6 +9,20 @@ def frame(data: bytes) -> bytes:
     return b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n"
 
 
+def named_frame(name: str, data: bytes) -> bytes:
+    """One event with a name. `data` is JSON on one line, and leaves on one line for every parser."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), one_line(data))
+
+
+def one_line(data: bytes) -> bytes:
+    """Escape what Unicode takes for a line end and SSE does not: many clients split lines by Unicode."""
+    return (
+        data.replace("\u0085".encode(), rb"\u0085")
+        .replace("\u2028".encode(), rb"\u2028")
+        .replace("\u2029".encode(), rb"\u2029")
+    )
+
+
 def comment(text: str) -> bytes:
     """A line that parsers skip: it tells proxies and clients that the stream lives."""
     return b": " + " ".join(text.split()).encode() + b"\n\n"

@@ -8,21 +8,23 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from allod.core.messages import (
     AnyCommand,
     Cancel,
     Drain,
+    Embed,
     Inspect,
     LoadFailed,
     Loading,
     Ready,
+    Refused,
     Status,
     Stepped,
     Submit,
 )
-from allod.core.ports import Flight, Runner
+from allod.core.ports import Encoder, Flight, Runner
 from allod.core.step import StepPlan
 from allod.engine.scheduler import Scheduler
 from allod.engine.settings import EngineSettings
@@ -30,9 +32,11 @@ from allod.worker.channel import Channel, Closed
 
 LoadProgress = Callable[[str, float | None], None]
 Loader = Callable[[LoadProgress], Runner]
+Loaded = TypeVar("Loaded", Runner, Encoder)
 
 EXIT_ORDERLY = 0
 EXIT_LOAD_FAILED = 3
+_NO_VECTORS = "model: this model generates text and embeds none; ask one that embeds"
 
 
 class LoadRefused(Exception):
@@ -56,15 +60,37 @@ def serve(connection: socket.socket, load: Loader, settings: EngineSettings) -> 
     Returns:
         The exit code of the process.
     """
+    return attend(
+        connection,
+        load,
+        lambda channel, runner: EngineLoop(channel, runner, Scheduler(runner.facts, settings)).run(),
+    )
+
+
+def attend(
+    connection: socket.socket,
+    load: Callable[[LoadProgress], Loaded],
+    drive: Callable[[Channel, Loaded], None],
+) -> int:
+    """Load a model, say what came of it, and let it be driven to the end.
+
+    Args:
+        connection: this process's end of the socket pair; closed on return.
+        load: makes the model; may raise LoadRefused.
+        drive: serves it until the gateway leaves or asks to drain.
+
+    Returns:
+        The exit code of the process.
+    """
     channel = Channel(connection)
     try:
-        runner = load(lambda stage, fraction: channel.send(Loading(stage, fraction)))
+        loaded = load(lambda stage, fraction: channel.send(Loading(stage, fraction)))
     except LoadRefused as refusal:
         channel.send(LoadFailed(str(refusal)))
         channel.close()
         return EXIT_LOAD_FAILED
-    channel.send(Ready(runner.facts))
-    EngineLoop(channel, runner, Scheduler(runner.facts, settings)).run()
+    channel.send(Ready(loaded.facts))
+    drive(channel, loaded)
     channel.close()
     return EXIT_ORDERLY
 
@@ -127,6 +153,8 @@ class EngineLoop:
         match command:
             case Submit():
                 self._channel.send(self._scheduler.submit(command, time.monotonic()))
+            case Embed(request=request):
+                self._channel.send(Refused(request, "invalid", _NO_VECTORS))
             case Cancel(sequences=sequences):
                 self._scheduler.cancel(sequences)
             case Inspect():

@@ -8,24 +8,21 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from tests.scaffolding.app import services_of
 from uvicorn import Config
 
-from allod.api.application import Services, create
+from allod.api.application import create
 from allod.api.feed import OpenFeeds
 from allod.api.keys import KeyFile
 from allod.api.listen import GracefulServer, bind
 from allod.api.settings import ApiSettings
 from allod.core.card import ModelCard
-from allod.core.errors import ModelNotFound
 from allod.core.events import Accepted, ChoiceFinished, Event, Finished, TextDelta
 from allod.core.hosting import HostedModel
-from allod.core.ids import ModelName
 from allod.core.request import GenerationRequest
 from allod.core.usage import Timings, Usage
-from allod.service.chat import ChatService
-from allod.service.models import ModelService
-from allod.service.status import StatusService
 from allod.testing.backend import FakeBackend, Script
+from allod.testing.catalog import MemoryCatalog
 from allod.testing.models import tiny_card
 
 ANSWER: tuple[Event, ...] = (
@@ -39,19 +36,6 @@ ANSWER: tuple[Event, ...] = (
 
 def card(name: str) -> ModelCard:
     return tiny_card(name)
-
-
-class FakeCatalog:
-    def __init__(self, *names: str) -> None:
-        self._cards = {name: card(name) for name in names}
-
-    def cards(self) -> tuple[ModelCard, ...]:
-        return tuple(self._cards.values())
-
-    def named(self, name: str) -> ModelCard:
-        if name not in self._cards:
-            raise ModelNotFound(f"there is no model {name!r} here", param="model")
-        return self._cards[name]
 
 
 class FakeHost:
@@ -119,12 +103,13 @@ class DeafServer(GracefulServer):
 @asynccontextmanager
 async def running(home: Path, script: Script | RudeBackend, settings: ApiSettings) -> AsyncIterator[House]:
     backend = script if isinstance(script, RudeBackend) else FakeBackend(script)
-    host, catalog, keys, feeds = FakeHost(), FakeCatalog("tiny"), KeyFile(home / "keys.json"), OpenFeeds()
-    services = Services(
-        ChatService(catalog, backend),
-        ModelService(catalog, host),
-        StatusService(host, [ModelName("tiny")]),
+    host, catalog, keys, feeds = (
+        FakeHost(),
+        MemoryCatalog(card("tiny")),
+        KeyFile(home / "keys.json"),
+        OpenFeeds(),
     )
+    services = services_of(catalog, backend, host)
     sockets = bind(settings)
     url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
     listening = asyncio.Event()

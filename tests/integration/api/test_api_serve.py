@@ -143,5 +143,6 @@ def test_the_command_of_a_worker(tmp_path: Path, add: Callable[[str], None]) -> 
     python, *flags = worker_command(settings, catalog)(catalog.named("one"))
     assert python == sys.executable
     assert flags[:5] == ["-m", "allod.worker", "--model", str(tmp_path / "models" / "one"), "--settings"]
-    assert flags[6:] == ["--context-tokens", str(catalog.named("one").context_tokens)]
+    limit = str(catalog.named("one").context_tokens)
+    assert flags[6:] == ["--context-tokens", limit, "--purpose", "text"]
     assert WorkerSettings.from_json(flags[5]) == WorkerSettings.of(settings)

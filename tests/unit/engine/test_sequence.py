@@ -36,6 +36,17 @@ def test_a_move_happens_exactly_when_the_table_has_it(start: Phase, to: Phase):
         assert choice.phase is start
 
 
+def test_a_grammar_joins_with_the_tokens_that_may_end_it():
+    """Free text needs no end tokens; a job that starts again keeps its grammar."""
+    free, bound = make_job(), make_job()
+    bound.grammar = "start: /a/"
+    for job in (free, bound):
+        job.move(Phase.READY)
+    assert (free.join().grammar, bound.restarted()[0].grammar) == ("", "start: /a/")
+    joined = bound.join()
+    assert (joined.grammar, joined.stop_tokens) == ("start: /a/", (9,))
+
+
 def test_a_stop_token_at_the_limit_is_a_stop():
     """Length is said only of an answer that would have gone on."""
     job = make_job(choices=2, max_tokens=2)

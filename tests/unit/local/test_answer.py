@@ -8,6 +8,7 @@ from allod.core.ids import RequestId, SequenceId
 from allod.core.messages import Admitted, Emission, PrefillProgress
 from allod.core.usage import Timings, Usage
 from allod.local.answer import Answer
+from allod.local.reading import Reading
 from allod.local.stream import ChoiceStream
 from allod.testing.codec import ByteCodec
 
@@ -16,7 +17,8 @@ ONE, TWO = SequenceId(1), SequenceId(2)
 
 def answer(*stops: str) -> Answer:
     streams = {
-        sequence: ChoiceStream(choice, ByteCodec(), stops) for choice, sequence in enumerate((ONE, TWO))
+        sequence: ChoiceStream(choice, Reading(ByteCodec()), stops)
+        for choice, sequence in enumerate((ONE, TWO))
     }
     return Answer(streams, prompt_tokens=5, started_seconds=10.0)
 

@@ -48,15 +48,15 @@ async def test_a_conversation_has_the_special_tokens_of_its_template_only(
         tmp_path, chat_template=TEMPLATE, bos_token={"content": "<s>"}, eos_token="</s>", pad_token=None
     )
     rendered = await renderer.render(HELLO, CARD)
-    assert rendered.codec.decode(rendered.tokens) == "[user]hé"
-    assert [rendered.codec.token_bytes(token) for token in rendered.tokens].count(b"<s>") == 1
+    assert rendered.reading.codec.decode(rendered.tokens) == "[user]hé"
+    assert [rendered.reading.codec.token_bytes(token) for token in rendered.tokens].count(b"<s>") == 1
 
 
 async def test_a_template_without_bos_gets_none(tmp_path: Path, renderer: PromptRenderer) -> None:
     """As apply_chat_template does it: what the template does not write is not there."""
     write_model(tmp_path, chat_template="{{ messages[0].content }}")
     rendered = await renderer.render(HELLO, CARD)
-    assert rendered.codec.token_bytes(rendered.tokens[0]) == b"h"
+    assert rendered.reading.codec.token_bytes(rendered.tokens[0]) == b"h"
 
 
 async def test_the_file_decides_over_the_config(tmp_path: Path, renderer: PromptRenderer) -> None:
@@ -64,7 +64,7 @@ async def test_the_file_decides_over_the_config(tmp_path: Path, renderer: Prompt
     write_model(tmp_path, chat_template="old")
     (tmp_path / "chat_template.jinja").write_text("new{{ messages[0].content }}")
     rendered = await renderer.render(HELLO, CARD)
-    assert rendered.codec.decode(rendered.tokens) == "newhé"
+    assert rendered.reading.codec.decode(rendered.tokens) == "newhé"
 
 
 async def test_of_named_templates_the_default_is_used(tmp_path: Path, renderer: PromptRenderer) -> None:
@@ -75,14 +75,14 @@ async def test_of_named_templates_the_default_is_used(tmp_path: Path, renderer: 
     ]
     write_model(tmp_path, chat_template=named)
     rendered = await renderer.render(HELLO, CARD)
-    assert rendered.codec.decode(rendered.tokens) == "plainhé"
+    assert rendered.reading.codec.decode(rendered.tokens) == "plainhé"
 
 
 async def test_plain_text_gets_what_the_tokenizer_adds(tmp_path: Path, renderer: PromptRenderer) -> None:
     """Without a template the tokenizer's own BOS is wanted."""
     write_model(tmp_path)
     rendered = await renderer.render(ask(source=RawText("hi")), CARD)
-    assert [rendered.codec.token_bytes(token) for token in rendered.tokens] == [b"<s>", b"h", b"i"]
+    assert [rendered.reading.codec.token_bytes(token) for token in rendered.tokens] == [b"<s>", b"h", b"i"]
 
 
 async def test_token_ids_are_left_alone(tmp_path: Path, renderer: PromptRenderer) -> None:

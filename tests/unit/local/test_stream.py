@@ -4,6 +4,7 @@ from allod.core.events import ChoiceFinished, TextDelta
 from allod.core.ids import SequenceId
 from allod.core.messages import Emission
 from allod.core.step import Scores
+from allod.local.reading import Reading
 from allod.local.stream import ChoiceStream
 from allod.testing.codec import ByteCodec
 
@@ -17,7 +18,7 @@ def emission(data: bytes | tuple[int, ...], finish: str | None = None, *, scored
 
 
 def stream(*stops: str) -> ChoiceStream:
-    return ChoiceStream(2, CODEC, stops)
+    return ChoiceStream(2, Reading(CODEC), stops)
 
 
 def test_text_comes_as_it_is_complete() -> None:
@@ -53,7 +54,7 @@ def test_a_stop_string_ends_the_choice_before_it() -> None:
     """Text before the stop string is shown, the rest is not, and tokens after it do not count."""
     choice = stream("END")
     assert choice.feed(emission(b"onE")) == [TextDelta(2, "on")]
-    assert choice.feed(emission(b"NDrest")) == [ChoiceFinished(2, "stop")]
+    assert choice.feed(emission(b"NDrest")) == [ChoiceFinished(2, "stop", "END")]
     assert choice.completion_tokens == 5
     assert choice.stopped_itself
     assert choice.feed(emission(b"more")) == []
@@ -70,7 +71,7 @@ def test_text_held_back_for_a_stop_string_is_shown_at_the_end() -> None:
 
 def test_a_stop_string_decides_over_the_length() -> None:
     """A stop string completed by the last token is a `stop`, not a `length`."""
-    assert stream("END").feed(emission(b"END", "length")) == [ChoiceFinished(2, "stop")]
+    assert stream("END").feed(emission(b"END", "length")) == [ChoiceFinished(2, "stop", "END")]
 
 
 def test_scores_come_with_the_end_of_their_text() -> None:
@@ -92,7 +93,7 @@ def test_scores_of_text_that_a_stop_string_cut_are_dropped() -> None:
     assert isinstance(delta, TextDelta)
     assert delta.text == "ab"
     assert b"".join(score.chosen.data for score in delta.scores) == b"ab"
-    assert end == ChoiceFinished(2, "stop")
+    assert end == ChoiceFinished(2, "stop", "cd")
 
 
 def test_scores_wait_while_their_text_is_held_back() -> None:

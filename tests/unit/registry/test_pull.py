@@ -78,6 +78,15 @@ def test_a_repository_arrives_pinned_to_its_commit(catalog: Catalog, hub: Hub) -
     assert [path for path in catalog.downloads.rglob("*") if path.is_file()] == []
 
 
+def test_what_is_said_of_pooling_comes_along(catalog: Catalog, hub: Hub) -> None:
+    """From the one folder of a repository that is looked into; its name stays the hub's in the request."""
+    hub.add("1_Pooling/config.json", b'{"pooling_mode_cls_token": true}')
+    hub.publish()
+    card = fetch(catalog, hub)
+    assert hub.path("1_Pooling/config.json") in hub.stub.paths()
+    assert (catalog.folder(card) / "pooling.json").read_bytes() == b'{"pooling_mode_cls_token": true}'
+
+
 def test_a_revision_is_asked_for(catalog: Catalog, hub: Hub) -> None:
     """`org/repo@revision` asks for that revision and no other."""
     hub.publish("v1.0")

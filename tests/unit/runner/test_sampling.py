@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allod.core.sampling import Sampling
+from allod.runner.masks import Allowed
 from allod.runner.sampling import Sampler, SamplerRow, scores_of, uniform
 
 pytestmark = pytest.mark.mlx
@@ -144,6 +145,31 @@ def test_log_probabilities_are_the_models_own() -> None:
     assert first.chosen == pytest.approx(expected[3], abs=1e-5)
     assert [token for token, _ in first.alternatives] == [0, 1, 2]
     assert [value for _, value in first.alternatives] == pytest.approx(expected[:3], abs=1e-5)
+
+
+def test_log_probabilities_do_not_know_of_penalties() -> None:
+    """Penalties change what is chosen, not what the model held likely, and not the caller's logits."""
+    rules = Sampling(temperature=0.0, repetition_penalty=100.0, top_logprobs=2)
+    rows = sampler(rules, prompts=[[0]])
+    logits = mx.array([LINE])
+    [score] = scores_of(rows.choose(logits), rows.rows)
+    assert score is not None
+    assert score.chosen == pytest.approx(math.log(probabilities(LINE)[1]), abs=1e-5)
+    assert [token for token, _ in score.alternatives] == [0, 1]
+    assert logits.tolist() == [LINE]
+
+
+def test_masked_tokens_never_come() -> None:
+    """Whatever the filters say, and in its own row only."""
+    rules = [Sampling(temperature=1.0), Sampling(temperature=3.0, top_p=0.5), Sampling(top_k=2, min_p=0.3)]
+    rows = sampler(*rules, Sampling())
+    may = mx.array([[token >= VOCABULARY - 2 for token in range(VOCABULARY)]] * 3)
+    permit = Allowed((0, 1, 2), may)
+    drawn = [rows.choose(mx.array([LINE] * 4), permit).tokens.tolist() for _ in range(200)]
+    columns = list(zip(*cast("list[list[int]]", drawn), strict=True))
+    for column in columns[:3]:
+        assert set(column) <= {VOCABULARY - 2, VOCABULARY - 1}
+    assert len(set(columns[3])) > 3
 
 
 def test_zero_alternatives_still_score_the_chosen_token() -> None:

@@ -178,3 +178,49 @@ def test_seconds_are_simulated():
     assert step(runner, join=(joins(ONE),), decode=(ONE,)).seconds == 2.0
     assert step(runner, release=(ONE,)).seconds == 0.0
     assert (runner.rows, runner.states) == ((), ())
+
+
+def parked() -> FakeRunner:
+    runner = decoding()
+    step(runner, park=(ONE,))
+    return runner
+
+
+def test_a_parked_row_keeps_what_it_read():
+    """Out of the batch and back, it says what it would have said."""
+    runner = parked()
+    assert (runner.rows, runner.parked) == ((), (ONE,))
+    token = step(runner, resume=(ONE,), decode=(ONE,)).sampled[0].token
+    assert token == expected_tokens((1, 2, 3), GREEDY, vocabulary=97, max_tokens=2)[1]
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        StepPlan(park=(ONE,)),
+        StepPlan(resume=(TWO,), decode=(TWO,)),
+        StepPlan(decode=(ONE,)),
+        StepPlan(resume=(ONE,)),
+        StepPlan(prefill=Prefill(ONE, (1,))),
+        StepPlan(join=(joins(ONE, state=TWO),), decode=(ONE,)),
+        StepPlan(
+            join=(Join(TWO, ((TWO, GREEDY), (SequenceId(3), GREEDY)), 3, (), said=(3,)),), decode=(TWO,)
+        ),
+    ],
+)
+def test_a_plan_against_the_rules_of_parking_is_a_violation(plan: StepPlan):
+    """With row 1 parked, each of these breaks one rule."""
+    with pytest.raises(ContractViolation):
+        parked().launch(plan)
+
+
+def test_a_released_row_starts_anew_only_from_a_prompt():
+    """Its id may be read again with what it said; joining what is gone is a mistake still."""
+    runner = parked()
+    step(runner, release=(ONE,))
+    with pytest.raises(ContractViolation, match="gone"):
+        runner.launch(StepPlan(join=(joins(ONE),), decode=(ONE,)))
+    first, second = expected_tokens((1, 2, 3), GREEDY, vocabulary=97, max_tokens=2)
+    step(runner, prefill=Prefill(ONE, (1, 2, 3)))
+    again = Join(ONE, ((ONE, GREEDY),), first, (), said=(first,))
+    assert step(runner, join=(again,), decode=(ONE,)).sampled[0].token == second

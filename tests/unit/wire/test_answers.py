@@ -17,20 +17,25 @@ from allod.core.events import (
     Failed,
     Finished,
     Progress,
+    ReasoningDelta,
     ScoredToken,
     TextDelta,
     TokenLogprob,
+    ToolCallDelta,
+    ToolCallFinished,
+    ToolCallStarted,
 )
 from allod.core.usage import Timings, Usage
+from allod.wire.dialect import Header
 from allod.wire.openai.chunks import ChatChunks, CompletionChunks
 from allod.wire.openai.errors import error_body
-from allod.wire.openai.shapes import Header, completion_logprobs
+from allod.wire.openai.shapes import completion_logprobs
 from allod.wire.openai.whole import ChatWhole, CompletionWhole
 from allod.wire.sse import SseParser
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "openai"
-ONE = Header("chatcmpl-1", 1_770_000_000, "smollm2-135m", 1)
-TWO = Header("chatcmpl-2", 1_770_000_000, 'a "name"', 2)
+ONE = Header("1", 1_770_000_000, "smollm2-135m", 1)
+TWO = Header("2", 1_770_000_000, 'a "name"', 2)
 TIMINGS = Timings(0.0, 0.1, 0.2)
 
 
@@ -65,6 +70,28 @@ SCORED: Sequence[Event] = (
     ChoiceFinished(0, "length"),
     Finished(Usage(5, 4), TIMINGS),
 )
+CALLS: Sequence[Event] = (
+    Accepted(5),
+    ReasoningDelta(0, "Let me "),
+    ReasoningDelta(0, "see."),
+    TextDelta(0, "Looking."),
+    ToolCallStarted(0, 0, "call_a", "look_up"),
+    ToolCallDelta(0, 0, '{"key": '),
+    ToolCallDelta(0, 0, '"a <"}'),
+    ToolCallFinished(0, 0),
+    ToolCallStarted(0, 1, "call_b", "stop"),
+    ToolCallDelta(0, 1, "{}"),
+    ToolCallFinished(0, 1),
+    ChoiceFinished(0, "tool_calls"),
+    Finished(Usage(5, 9, 0, 4), TIMINGS),
+)
+CUT: Sequence[Event] = (
+    Accepted(5),
+    ToolCallStarted(0, 0, "call_a", "look_up"),
+    ToolCallDelta(0, 0, '{"key'),
+    ChoiceFinished(0, "length"),
+    Finished(Usage(5, 9), TIMINGS),
+)
 BROKEN: Sequence[Event] = (
     Accepted(5),
     TextDelta(0, "Hel"),
@@ -76,6 +103,8 @@ STREAMS = {
     "chat_usage": (ChatChunks(ONE, include_usage=True), PLAIN),
     "chat_choices": (ChatChunks(TWO, include_usage=True), CHOICES),
     "chat_logprobs": (ChatChunks(ONE, include_usage=False), SCORED),
+    "chat_calls": (ChatChunks(ONE, include_usage=True), CALLS),
+    "chat_cut_call": (ChatChunks(ONE, include_usage=False), CUT),
     "chat_failed": (ChatChunks(ONE, include_usage=True), BROKEN),
     "completion": (CompletionChunks(ONE, include_usage=False), PLAIN),
     "completion_usage": (CompletionChunks(ONE, include_usage=True), PLAIN),
@@ -112,7 +141,7 @@ def test_chunks_are_what_the_openai_sdk_declares(name: str) -> None:
             kind.model_validate_json(json.dumps(chunk), strict=True)
         for choice in chunk["choices"]:
             assert set(choice) >= {"index", "logprobs", "finish_reason"}
-            assert "tool_calls" not in choice.get("delta", {})
+            assert ("tool_calls" in choice.get("delta", {})) <= ("call" in name)
     assert len({(chunk["id"], chunk["object"], chunk["created"], chunk["model"]) for chunk in raw}) == 1
     ends = [choice["index"] for choice in choices if choice["finish_reason"] is not None]
     assert sorted(ends) == sorted({choice["index"] for choice in choices})
@@ -149,7 +178,6 @@ def test_the_whole_chat_answer_in_full() -> None:
         "object": "chat.completion",
         "created": 1_770_000_000,
         "model": "smollm2-135m",
-        "system_fingerprint": None,
         "choices": [
             {
                 "index": 0,
@@ -166,6 +194,47 @@ def test_the_whole_chat_answer_in_full() -> None:
             "completion_tokens_details": {"reasoning_tokens": 0},
         },
     }
+
+
+def test_calls_stream_as_strict_clients_want_them() -> None:
+    """First id, type and name with empty arguments, then pieces of arguments; one chunk has the end."""
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks_of("chat_calls") if chunk["choices"]]
+    calls = [delta["tool_calls"][0] for delta in deltas if "tool_calls" in delta]
+    firsts = [call for call in calls if "id" in call]
+    assert firsts == [
+        {"index": 0, "id": "call_a", "type": "function", "function": {"name": "look_up", "arguments": ""}},
+        {"index": 1, "id": "call_b", "type": "function", "function": {"name": "stop", "arguments": ""}},
+    ]
+    assert all(set(call) == {"index", "function"} for call in calls if "id" not in call)
+    joined = "".join(call["function"]["arguments"] for call in calls if call["index"] == 0)
+    assert json.loads(joined) == {"key": "a <"}
+
+
+def test_the_whole_answer_has_the_same_calls_and_thoughts_as_the_stream() -> None:
+    """Content stands beside them, and is null only when there is none."""
+    whole = ChatWhole(ONE)
+    for event in CALLS:
+        whole.feed(event)
+    answer = json.loads(whole.body())
+    assert answer["choices"][0]["finish_reason"] == "tool_calls"
+    message = answer["choices"][0]["message"]
+    assert message["reasoning_content"] == "Let me see."
+    assert message["content"] == "Looking."
+    assert [call["id"] for call in message["tool_calls"]] == ["call_a", "call_b"]
+    assert message["tool_calls"][0]["function"]["arguments"] == '{"key": "a <"}'
+    assert answer["usage"]["completion_tokens_details"] == {"reasoning_tokens": 4}
+    ChatCompletion.model_validate_json(whole.body(), strict=True)
+
+
+def test_a_call_that_was_cut_off_is_not_in_the_whole_answer() -> None:
+    """It cannot be run; the finish reason says length."""
+    whole = ChatWhole(ONE)
+    for event in CUT:
+        whole.feed(event)
+    choice = json.loads(whole.body())["choices"][0]
+    assert choice["finish_reason"] == "length"
+    assert "tool_calls" not in choice["message"]
+    assert choice["message"]["content"] == ""
 
 
 def test_legacy_logprobs_are_the_same_whole_and_streamed() -> None:

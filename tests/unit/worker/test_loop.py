@@ -13,6 +13,7 @@ from allod.core.messages import (
     Cancel,
     Command,
     Drain,
+    Embed,
     Inspect,
     LoadFailed,
     Loading,
@@ -179,3 +180,12 @@ def test_bytes_that_are_no_frames_end_the_loop(gateway: Gateway) -> None:
     gateway._end.sendall(b"\xff" * 64)
     gateway.join()
     assert gateway.code == EXIT_ORDERLY
+
+
+def test_text_models_do_not_embed(gateway: Gateway) -> None:
+    """An Embed is refused in words that the client can act on."""
+    gateway.send(Embed(RequestId("e"), (SequenceId(1),), ((1, 2),)))
+    refused = gateway.next()
+    assert isinstance(refused, Refused)
+    assert (refused.reason, refused.request) == ("invalid", "e")
+    assert "embeds none" in refused.message

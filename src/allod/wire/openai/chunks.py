@@ -7,13 +7,25 @@ from abc import ABC, abstractmethod
 
 import msgspec
 
-from allod.core.events import Accepted, ChoiceFinished, Event, Failed, Finished, Progress, TextDelta
+from allod.core.events import (
+    Accepted,
+    ChoiceFinished,
+    Event,
+    Failed,
+    Finished,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+)
 from allod.core.usage import Usage
+from allod.wire.dialect import Header
 from allod.wire.openai.errors import error_body
-from allod.wire.openai.shapes import Header, chat_logprobs, completion_logprobs, head, usage_shape
-from allod.wire.sse import DONE, frame
+from allod.wire.openai.shapes import chat_logprobs, completion_logprobs, head, usage_shape
+from allod.wire.sse import DONE, comment, frame
 
 _encode = msgspec.json.Encoder().encode
+_Structure = ReasoningDelta | ToolCallStarted | ToolCallDelta
 
 
 class _Chunks(ABC):
@@ -23,8 +35,10 @@ class _Chunks(ABC):
     without it no chunk mentions usage. A stream that fails ends with an error event and no `[DONE]`.
     """
 
-    def __init__(self, header: Header, kind: str, *, include_usage: bool) -> None:
-        opened = _encode(head(header, kind)).removesuffix(b"}")
+    ping = comment("ping")
+
+    def __init__(self, header: Header, prefix: str, kind: str, *, include_usage: bool) -> None:
+        opened = _encode(head(header, prefix, kind)).removesuffix(b"}")
         self._before = b"data: " + opened + b',"choices":['
         self._after = (b'],"usage":null' if include_usage else b"]") + b"}\n\n"
         self._choices = header.choices
@@ -33,18 +47,23 @@ class _Chunks(ABC):
     def feed(self, event: Event) -> bytes:
         """The bytes that this event adds to the stream, often none."""
         match event:
-            case TextDelta():
-                return _one_line(self._text(event)) if event.text or event.scores else b""
+            case TextDelta() | ReasoningDelta() | ToolCallStarted() | ToolCallDelta():
+                return _one_line(self._delta(event))
             case Accepted():
                 return b"".join(map(self._opening, range(self._choices)))
             case ChoiceFinished():
                 return self._end(event)
-            case Progress():
-                return b""
             case Finished():
                 return self._usage(event.usage) + DONE
             case Failed():
                 return frame(error_body(event.error))
+            case _:
+                return b""
+
+    def _delta(self, event: TextDelta | _Structure) -> bytes:
+        if not isinstance(event, TextDelta):
+            return self._structure(event)
+        return self._text(event) if event.text or event.scores else b""
 
     def _usage(self, usage: Usage) -> bytes:
         if not self._include_usage:
@@ -53,6 +72,10 @@ class _Chunks(ABC):
 
     @abstractmethod
     def _opening(self, choice: int) -> bytes: ...
+
+    def _structure(self, event: _Structure) -> bytes:
+        """Thoughts and calls, where the dialect has a place for them."""
+        return b""
 
     @abstractmethod
     def _text(self, delta: TextDelta) -> bytes: ...
@@ -73,8 +96,8 @@ def _one_line(event: bytes) -> bytes:
 class ChatChunks(_Chunks):
     """An answer as `chat.completion.chunk` events. The first chunk of each choice gives its role."""
 
-    def __init__(self, header: Header, include_usage: bool) -> None:
-        super().__init__(header, "chat.completion.chunk", include_usage=include_usage)
+    def __init__(self, header: Header, *, include_usage: bool) -> None:
+        super().__init__(header, "chatcmpl-", "chat.completion.chunk", include_usage=include_usage)
 
     def _opening(self, choice: int) -> bytes:
         return self._chunk(choice, b'{"role":"assistant","content":""}')
@@ -82,6 +105,18 @@ class ChatChunks(_Chunks):
     def _text(self, delta: TextDelta) -> bytes:
         logprobs = _encode(chat_logprobs(delta.scores)) if delta.scores else b"null"
         return self._chunk(delta.choice, b'{"content":%b}' % _encode(delta.text), logprobs)
+
+    def _structure(self, event: _Structure) -> bytes:
+        match event:
+            case ReasoningDelta():
+                return self._chunk(event.choice, b'{"reasoning_content":%b}' % _encode(event.text))
+            case ToolCallStarted():
+                call = b'"id":%b,"type":"function","function":{"name":%b,"arguments":""}' % (
+                    _encode(event.identifier), _encode(event.name),
+                )  # fmt: skip
+            case ToolCallDelta():
+                call = b'"function":{"arguments":%b}' % _encode(event.arguments)
+        return self._chunk(event.choice, b'{"tool_calls":[{"index":%d,%b}]}' % (event.index, call))
 
     def _end(self, end: ChoiceFinished) -> bytes:
         return self._chunk(end.choice, b"{}", reason=_encode(end.reason))
@@ -95,8 +130,8 @@ class ChatChunks(_Chunks):
 class CompletionChunks(_Chunks):
     """An answer as streamed `text_completion` objects."""
 
-    def __init__(self, header: Header, include_usage: bool) -> None:
-        super().__init__(header, "text_completion", include_usage=include_usage)
+    def __init__(self, header: Header, *, include_usage: bool) -> None:
+        super().__init__(header, "cmpl-", "text_completion", include_usage=include_usage)
         self._lengths = [0] * header.choices
 
     def _opening(self, choice: int) -> bytes:

@@ -22,16 +22,22 @@ def model_body(card: ModelCard, hosted: HostedModel | None) -> dict[str, object]
     """One model. Fields after `owned_by` are ours; what only a loaded model knows is null before.
 
     `context_length` is what this machine serves, `max_context_length` what the checkpoint allows.
+    `pricing` is money per token, as cloud routers write it: what runs here costs nobody a fee.
     """
     facts = hosted.facts if hosted else None
+    generates = card.purpose == "text"
     return {
         "id": card.name,
         "object": "model",
         "created": card.created,
         "owned_by": "allod",
-        "context_length": min(facts.context_tokens, card.context_tokens) if facts else card.context_tokens,
+        "type": "llm" if generates else "embeddings",
+        "context_length": context_tokens(card, hosted),
         "max_context_length": card.context_tokens,
-        "state": _STATES[hosted.phase] if hosted else "not-loaded",
+        "max_output_tokens": context_tokens(card, hosted) if generates else None,
+        "state": state_of(hosted),
+        "capabilities": _capabilities(card),
+        "pricing": {"prompt": "0", "completion": "0"},
         "architecture": card.architecture,
         "quantization": card.quantization,
         "weights_bytes": card.weights_bytes,
@@ -41,11 +47,32 @@ def model_body(card: ModelCard, hosted: HostedModel | None) -> dict[str, object]
     }
 
 
-def model_list(models: Iterable[tuple[ModelCard, HostedModel | None]]) -> bytes:
-    """Body of GET /v1/models."""
-    return msgspec.json.encode(
-        {"object": "list", "data": [model_body(card, hosted) for card, hosted in models]}
-    )
+def model_list(
+    models: Iterable[tuple[ModelCard, HostedModel | None]],
+    aliases: Iterable[tuple[str, tuple[ModelCard, HostedModel | None]]] = (),
+) -> bytes:
+    """Body of GET /v1/models; an alias is a model of its own that says which one answers."""
+    data = [model_body(card, hosted) for card, hosted in models]
+    data += [model_body(*listed) | {"id": name, "alias_of": listed[0].name} for name, listed in aliases]
+    return msgspec.json.encode({"object": "list", "data": data})
+
+
+def context_tokens(card: ModelCard, hosted: HostedModel | None) -> int:
+    """The longest prompt plus answer that is served: once loaded, what fits this machine too."""
+    facts = hosted.facts if hosted else None
+    return min(facts.context_tokens, card.context_tokens) if facts else card.context_tokens
+
+
+def state_of(hosted: HostedModel | None) -> str:
+    """Where a model is, in LM Studio's words and two more."""
+    return _STATES[hosted.phase] if hosted else "not-loaded"
+
+
+def _capabilities(card: ModelCard) -> list[str]:
+    if card.purpose == "embedding":
+        return ["embeddings"]
+    chat = ["chat", "tools", "structured_outputs", "streaming"] if card.has_chat_template else []
+    return [*chat, "completion"]
 
 
 def _given(wishes: SamplingWishes) -> dict[str, object]:

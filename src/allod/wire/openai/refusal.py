@@ -1,20 +1,17 @@
 """What pydantic found wrong, in a sentence a person can act on."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from allod.core.errors import InvalidRequest
-from allod.wire.openai.schema import ChatMessage, StreamOptions, TextPart, flaw
+from allod.wire.shape import flaw
 
 Location = Sequence[str | int]
 
-_INNER: dict[str, type[BaseModel]] = {
-    "messages": ChatMessage,
-    "content": TextPart,
-    "stream_options": StreamOptions,
-}
 _SHOWN_CHARACTERS = 40
 
 
@@ -68,12 +65,30 @@ def _foreign_part(location: Location, kind: object) -> InvalidRequest:
 
 def _wanted(shape: type[BaseModel], location: Location) -> str:
     """The description of the innermost field on the way to the fault."""
-    wanted, inside = "another value", shape
+    wanted, inside = "another value", (shape,)
     for key in location:
-        if isinstance(key, str) and (field := inside.model_fields.get(key)):
-            wanted = field.description or wanted
-            inside = _INNER.get(key, inside)
+        named = [
+            field
+            for part in inside
+            for name, field in part.model_fields.items()
+            if _known_as(name, field) == key
+        ]
+        if isinstance(key, str) and named:
+            wanted = named[0].description or wanted
+            inside = tuple(_shapes(named[0].annotation)) or inside
     return wanted
+
+
+def _known_as(name: str, field: FieldInfo) -> str:
+    return field.alias or name
+
+
+def _shapes(annotation: object) -> Iterator[type[BaseModel]]:
+    """Every shape that a value of this type may have."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _shapes(part)
 
 
 def _described(value: object, *, by_value: bool) -> str:

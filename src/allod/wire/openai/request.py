@@ -1,73 +1,64 @@
 """Request bodies to generation requests. The last place that sees the dialect."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from pydantic import ValidationError
 
-from allod.core.ids import ModelName, RequestId, TenantId
-from allod.core.request import Conversation, GenerationRequest, Message, PromptSource, RawText, RawTokens
+from allod.core.formats import AnswerForm, JsonSchema, PlainText, Regex
+from allod.core.ids import ModelName, RequestId
+from allod.core.request import (
+    Conversation,
+    GenerationRequest,
+    Infill,
+    Message,
+    PromptSource,
+    RawText,
+    RawTokens,
+)
 from allod.core.sampling import SamplingWishes
 from allod.wire.body import parse_object
+from allod.wire.dialect import Decoded, Envelope
+from allod.wire.openai.chunks import ChatChunks, CompletionChunks
 from allod.wire.openai.refusal import refusal, refused, shown_name
 from allod.wire.openai.schema import (
     ChatCompletionRequest,
     ChatMessage,
     CompletionRequest,
     Generation,
-    Shape,
+    TextPart,
 )
+from allod.wire.openai.tools import answer_form, called, chosen, grammar_form, offered
+from allod.wire.openai.whole import ChatWhole, CompletionWhole
+from allod.wire.shape import Shape, json_text
 
-_NO_TOOLS = "tool calls are not in this version of the server; leave the field out"
-_NO_FORMATS = (
-    'structured output is not in this version of the server; leave the field out or send {"type": "text"}'
-)
+_OLD_TOOLS = "functions are the old name of tools; send tools and tool_choice instead"
 
 _NEUTRAL_IN_CHAT: Mapping[str, tuple[tuple[object, ...], str]] = {
-    "tools": (([],), _NO_TOOLS),
-    "functions": (([],), _NO_TOOLS),
-    "tool_choice": (("none", "auto"), _NO_TOOLS),
-    "function_call": (("none", "auto"), _NO_TOOLS),
-    "response_format": (({"type": "text"},), _NO_FORMATS),
+    "functions": (([],), _OLD_TOOLS),
+    "function_call": (("none", "auto"), _OLD_TOOLS),
+    "modalities": ((["text"],), 'answers are text; send ["text"] or leave the field out'),
+    "audio": ((), "answers are text; leave the field out"),
 }
 """Fields that would change the answer if they were obeyed: values that ask for nothing, and the refusal
 of all others."""
 
 _NEUTRAL_IN_MESSAGES: Mapping[str, tuple[tuple[object, ...], str]] = {
-    "tool_calls": (([],), _NO_TOOLS),
-    "function_call": ((), _NO_TOOLS),
-}
-
-_NEUTRAL_IN_COMPLETIONS: Mapping[str, tuple[tuple[object, ...], str]] = {
-    "echo": ((False,), "echoing the prompt is not supported; send false or leave the field out"),
-    "suffix": ((), "text after the insertion is not supported; leave the field out"),
+    "function_call": ((), "is the old name of tool_calls; send tool_calls instead"),
 }
 
 AnyShape = TypeVar("AnyShape", bound=Shape)
 
 
 @dataclass(frozen=True, slots=True)
-class Envelope:
-    """What a request has beside its body; `default_model` serves when the body names no model."""
+class _Limits:
+    """What the two endpoints name differently."""
 
-    request: RequestId
-    tenant: TenantId
-    default_model: ModelName | None
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """A request, and what only the answer's form depends on.
-
-    `ignored` names the fields that have no effect here, dotted and without positions, sorted; each is
-    printable ASCII of bounded length.
-    """
-
-    request: GenerationRequest
-    stream: bool
-    include_usage: bool
-    ignored: tuple[str, ...]
+    max_tokens: int | None
+    alternatives: int | None
+    form: AnswerForm
 
 
 def decode_chat(body: bytes, envelope: Envelope) -> Decoded:
@@ -76,15 +67,25 @@ def decode_chat(body: bytes, envelope: Envelope) -> Decoded:
     Raises:
         InvalidRequest: it is wrong, or asks for what this version cannot do; names the field.
     """
-    chat = _validated(ChatCompletionRequest, body)
+    chat = validated(ChatCompletionRequest, body)
     _refuse_unsupported(chat, _NEUTRAL_IN_CHAT)
     if chat.top_logprobs and not chat.logprobs:
         raise refused("top_logprobs", "needs log probabilities; send logprobs: true with it")
-    limit = chat.max_tokens if chat.max_completion_tokens is None else chat.max_completion_tokens
-    source = Conversation(tuple(_message(index, turn) for index, turn in enumerate(chat.messages)))
-    alternatives = (chat.top_logprobs or 0) if chat.logprobs else None
+    limits = _Limits(
+        max_tokens=chat.max_tokens if chat.max_completion_tokens is None else chat.max_completion_tokens,
+        alternatives=(chat.top_logprobs or 0) if chat.logprobs else None,
+        form=_form(chat, answer_form(chat.response_format)),
+    )
+    request = replace(_request(chat, envelope, _conversation(chat), limits), reasoning=chat.reasoning_format)
     ignored = {*_ignored(chat, "", _NEUTRAL_IN_CHAT), *_ignored_in_messages(chat)}
-    return _decoded(chat, _request(chat, envelope, source, limit, alternatives), ignored)
+    usage = _wants_usage(chat)
+    return Decoded(
+        requests=(request,),
+        stream=bool(chat.stream),
+        encoder=partial(ChatChunks, include_usage=usage),
+        collector=ChatWhole,
+        ignored=_sorted(chat, ignored),
+    )
 
 
 def decode_completion(body: bytes, envelope: Envelope) -> Decoded:
@@ -93,20 +94,47 @@ def decode_completion(body: bytes, envelope: Envelope) -> Decoded:
     Raises:
         InvalidRequest: it is wrong, or asks for what this version cannot do; names the field.
     """
-    completion = _validated(CompletionRequest, body)
+    asked = validated(CompletionRequest, body)
     refusal_of_best = "must equal n here, since every choice is returned; leave the field out"
-    neutral = {**_NEUTRAL_IN_COMPLETIONS, "best_of": ((completion.n or 1,), refusal_of_best)}
-    _refuse_unsupported(completion, neutral)
-    source = _prompt(completion.prompt)
-    request = _request(completion, envelope, source, completion.max_tokens, completion.logprobs)
-    return _decoded(completion, request, set(_ignored(completion, "", neutral)))
+    neutral = {"best_of": ((asked.n or 1,), refusal_of_best)}
+    _refuse_unsupported(asked, neutral)
+    if asked.echo and asked.logprobs is not None:
+        raise refused("echo", "cannot be combined with logprobs: prompts are not scored; leave one out")
+    limits = _Limits(asked.max_tokens, asked.logprobs, _form(asked, PlainText()))
+    sources = _sources(asked)
+    requests = tuple(
+        replace(
+            _request(asked, envelope, source, limits),
+            request=_numbered(envelope.request, index),
+            echo=bool(asked.echo),
+        )
+        for index, source in enumerate(sources)
+    )
+    return Decoded(
+        requests=requests,
+        stream=bool(asked.stream),
+        encoder=partial(CompletionChunks, include_usage=_wants_usage(asked)),
+        collector=CompletionWhole,
+        ignored=_sorted(asked, set(_ignored(asked, "", neutral))),
+    )
 
 
-def _validated(shape: type[AnyShape], body: bytes) -> AnyShape:
+def validated(shape: type[AnyShape], body: bytes) -> AnyShape:
+    """A body as its shape.
+
+    Raises:
+        InvalidRequest: it is not; names the field, the value's problem and the way out.
+    """
     try:
         return shape.model_validate(parse_object(body))
     except ValidationError as error:
         raise refusal(error, shape) from error
+    except RecursionError as error:
+        raise refused("body", "is nested too deeply; send fewer levels of [ and {") from error
+
+
+def _numbered(request: RequestId, index: int) -> RequestId:
+    return request if index == 0 else RequestId(f"{request}-{index}")
 
 
 def _refuse_unsupported(
@@ -117,14 +145,43 @@ def _refuse_unsupported(
             raise refused(prefix + name, sentence)
 
 
+def _conversation(chat: ChatCompletionRequest) -> Conversation:
+    tools, choice = chosen(chat.tool_choice, offered(chat.tools or []))
+    if chat.continue_final_message and chat.messages[-1].role != "assistant":
+        raise refused("continue_final_message", "needs a last message of the assistant; send one, or false")
+    budget = chat.reasoning_budget
+    arguments = dict(chat.chat_template_kwargs or {})
+    if chat.reasoning_effort is not None:
+        arguments.setdefault("reasoning_effort", chat.reasoning_effort)
+    return Conversation(
+        messages=tuple(_message(index, turn) for index, turn in enumerate(chat.messages)),
+        tools=tools,
+        tool_choice=choice,
+        parallel_tool_calls=chat.parallel_tool_calls is not False,
+        thinking=None if chat.reasoning_effort is None else chat.reasoning_effort != "none",
+        reasoning_tokens=None if budget == -1 else budget,
+        template_arguments=json_text(arguments),
+        continue_last=bool(chat.continue_final_message),
+    )
+
+
 def _message(index: int, turn: ChatMessage) -> Message:
     here = f"messages[{index}]"
     _refuse_unsupported(turn, _NEUTRAL_IN_MESSAGES, f"{here}.")
-    if turn.role == "tool":
+    if turn.tool_calls and turn.role != "assistant":
         raise refused(
-            f"{here}.role", "tool calls, and so tool messages, are not in this version of the server"
+            f"{here}.tool_calls", f"stands in a {turn.role} message; only the assistant calls tools"
         )
-    return Message(turn.role, _content(here, turn), turn.name)
+    if turn.role == "tool" and not turn.tool_call_id:
+        raise refused(f"{here}.tool_call_id", "is missing; send the id of the call that this answers")
+    return Message(
+        role=turn.role,
+        content=_content(here, turn),
+        name=turn.name,
+        tool_calls=called(turn.tool_calls or [], f"{here}.tool_calls"),
+        call_identifier=turn.tool_call_id if turn.role == "tool" else None,
+        reasoning=(turn.reasoning_content or turn.reasoning) if turn.role == "assistant" else None,
+    )
 
 
 def _content(here: str, turn: ChatMessage) -> str:
@@ -132,24 +189,55 @@ def _content(here: str, turn: ChatMessage) -> str:
         case str(text):
             return text
         case list(parts):
-            return "\n".join(part.text for part in parts)
-        case None if turn.role == "assistant":
+            return "\n".join(part.text if isinstance(part, TextPart) else part.refusal for part in parts)
+        case None if turn.role in ("assistant", "tool"):
             return ""
         case None:
             problem = "got null" if "content" in turn.model_fields_set else "is missing"
             raise refused(f"{here}.content", f"{problem}; send a string or a list of text parts")
 
 
-def _prompt(prompt: str | list[str] | list[int]) -> PromptSource:
+def _sources(asked: CompletionRequest) -> Sequence[PromptSource]:
+    prompt = asked.prompt
     if isinstance(prompt, str):
-        return RawText(prompt)
+        return [_source(prompt, asked.suffix)]
     tokens = tuple(item for item in prompt if isinstance(item, int))
-    texts = [item for item in prompt if isinstance(item, str)]
-    return RawText(texts[0]) if texts else RawTokens(tokens)
+    if tokens or not prompt:
+        if asked.suffix is not None:
+            raise refused("suffix", "needs a prompt of text; send the text before the gap as a string")
+        return [RawTokens(tokens)]
+    if asked.suffix is not None and len(prompt) > 1:
+        raise refused("suffix", "goes with one prompt; send one, or leave the field out")
+    return [
+        _source(item, asked.suffix) if isinstance(item, str) else RawTokens(tuple(item))
+        for item in prompt
+        if not isinstance(item, int)
+    ]
+
+
+def _source(text: str, suffix: str | None) -> PromptSource:
+    return RawText(text) if suffix is None else Infill(text, suffix)
+
+
+def _form(asked: Generation, stated: AnswerForm) -> AnswerForm:
+    forms: list[AnswerForm] = [] if isinstance(stated, PlainText) else [stated]
+    if asked.guided_json is not None:
+        forms.append(JsonSchema(json_text(asked.guided_json), "guided_json"))
+    if asked.guided_regex is not None:
+        forms.append(Regex(asked.guided_regex))
+    if asked.guided_grammar is not None:
+        forms.append(grammar_form(asked.guided_grammar, "guided_grammar"))
+    if len(forms) > 1:
+        raise refused(
+            "response_format", "an answer has one form, and this asks for several; send one of them"
+        )
+    if forms and asked.ignore_eos:
+        raise refused("ignore_eos", "cannot be combined with a form of the answer; leave one out")
+    return forms[0] if forms else PlainText()
 
 
 def _request(
-    asked: Generation, envelope: Envelope, source: PromptSource, limit: int | None, alternatives: int | None
+    asked: Generation, envelope: Envelope, source: PromptSource, limits: _Limits
 ) -> GenerationRequest:
     model = envelope.default_model if asked.model is None else ModelName(asked.model)
     if model is None:
@@ -160,11 +248,12 @@ def _request(
         model=model,
         source=source,
         tenant=envelope.tenant,
-        sampling=_wishes(asked, alternatives),
+        sampling=_wishes(asked, limits.alternatives),
         choices=asked.n or 1,
-        max_tokens=None if limit == -1 else limit,
+        max_tokens=None if limits.max_tokens == -1 else limits.max_tokens,
         stop=tuple(filter(None, stops)),
         ignore_end=bool(asked.ignore_eos),
+        form=limits.form,
     )
 
 
@@ -184,16 +273,15 @@ def _wishes(asked: Generation, alternatives: int | None) -> SamplingWishes:
     )
 
 
-def _decoded(asked: Generation, request: GenerationRequest, ignored: set[str]) -> Decoded:
+def _wants_usage(asked: Generation) -> bool:
+    return bool(asked.stream_options and asked.stream_options.include_usage)
+
+
+def _sorted(asked: Generation, ignored: set[str]) -> tuple[str, ...]:
     options = asked.stream_options
     if options is not None:
         ignored |= set(_ignored(options, "stream_options.", {}))
-    return Decoded(
-        request=request,
-        stream=bool(asked.stream),
-        include_usage=bool(options and options.include_usage),
-        ignored=tuple(sorted(ignored)),
-    )
+    return tuple(sorted(ignored))
 
 
 def _ignored(shape: Shape, prefix: str, understood: Mapping[str, object]) -> Iterator[str]:

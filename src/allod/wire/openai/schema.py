@@ -1,35 +1,19 @@
-"""What clients may send, as pydantic models: validation and OpenAPI description in one.
-
-Types are strict: `"1"` is not a number and `true` is not 1. `null` means absent. The description of a
-field says what to send, in words that complete the sentence "send ..."; refusals use it as it is.
-"""
+"""What clients of the OpenAI dialect may send, as pydantic models: validation and description in one."""
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, StringConstraints, Tag
 from pydantic.json_schema import models_json_schema
+
+from allod.wire.openai.tools import AnswerFormat, CallShape, ToolChoiceShape, ToolShape
+from allod.wire.shape import JsonObject, Shape, Text
 
 MAX_TOKENS = 2**31 - 1
 MAX_CHOICES = 32
+MAX_PROMPTS = 128
 MAX_STOPS = 16
+MAX_TOOLS = 512
 MAX_ALTERNATIVES = 20
-
-
-def flaw(text: str) -> str | None:
-    """What makes a string unfit to be tokenised, in words; None for a sound one."""
-    if "\0" in text:
-        return "a NUL character (\\u0000)"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "half of a surrogate pair (\\ud800 to \\udfff)"
-    return None
-
-
-def _sound(text: str) -> str:
-    if found := flaw(text):
-        raise ValueError(found)
-    return text
 
 
 def _not_zero(limit: int) -> int:
@@ -53,24 +37,17 @@ def _prompt_kind(value: object) -> str | None:
         return None
     if isinstance(value[0], str):
         return "#texts"
-    return None if isinstance(value[0], list) else "#tokens"
+    return "#lists" if isinstance(value[0], list) else "#tokens"
 
 
-Text = Annotated[str, AfterValidator(_sound)]
+def _part_kind(value: object) -> str:
+    kind = value.get("type") if isinstance(value, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] -- any object does
+    return "#refusal" if kind == "refusal" else "#part"
+
+
 TokenId = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
 TokenKey = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 Limit = Annotated[int, Field(ge=-1, le=MAX_TOKENS), AfterValidator(_not_zero)]
-
-
-class Shape(BaseModel):
-    """Strict in types, open to unknown fields."""
-
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
-
-    @property
-    def unknown(self) -> dict[str, object]:
-        """The fields that the shape does not name."""
-        return self.model_extra or {}
 
 
 class TextPart(Shape):
@@ -80,8 +57,18 @@ class TextPart(Shape):
     text: Text = Field(description="a string")
 
 
+class RefusalPart(Shape):
+    """What an assistant turn refused."""
+
+    type: Literal["refusal"] = Field(description="refusal")
+    refusal: Text = Field(description="a string")
+
+
+Part = Annotated[
+    Annotated[TextPart, Tag("#part")] | Annotated[RefusalPart, Tag("#refusal")], Discriminator(_part_kind)
+]
 Content = Annotated[
-    Annotated[Text, Tag("#text")] | Annotated[list[TextPart], Tag("#parts")], Discriminator(_content_kind)
+    Annotated[Text, Tag("#text")] | Annotated[list[Part], Tag("#parts")], Discriminator(_content_kind)
 ]
 
 
@@ -89,10 +76,18 @@ class ChatMessage(Shape):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"] = Field(
-        description="one of system, developer, user, assistant"
+        description="one of system, developer, user, assistant, tool"
     )
     content: Content | None = Field(default=None, description="a string or a list of text parts")
     name: Text | None = Field(default=None, description="a string")
+    tool_calls: list[CallShape] | None = Field(
+        default=None, description="a list of the calls that an answer had, as it had them"
+    )
+    tool_call_id: Text | None = Field(
+        default=None, description="the id of the call that this is the result of"
+    )
+    reasoning_content: Text | None = Field(default=None, description="a string: what the answer thought")
+    reasoning: Text | None = Field(default=None, description="a string: what the answer thought")
 
 
 class StreamOptions(Shape):
@@ -143,6 +138,17 @@ class Generation(Shape):
     ignore_eos: bool | None = Field(
         default=None, description="true to generate past the model's end token, or false"
     )
+    guided_json: JsonObject | None = Field(
+        default=None, description="a JSON Schema that the answer must follow"
+    )
+    guided_regex: Text | None = Field(
+        default=None, min_length=1, description="a regular expression that the whole answer must match"
+    )
+    guided_grammar: Text | None = Field(
+        default=None,
+        min_length=1,
+        description="a grammar that the answer must follow: Lark, or GBNF (root ::=)",
+    )
 
 
 class ChatCompletionRequest(Generation):
@@ -162,6 +168,38 @@ class ChatCompletionRequest(Generation):
         le=MAX_ALTERNATIVES,
         description=f"an integer from 0 to {MAX_ALTERNATIVES}, together with logprobs: true",
     )
+    tools: list[ToolShape] | None = Field(
+        default=None,
+        max_length=MAX_TOOLS,
+        description='a list of tools of the form {"type": "function", "function": {"name": "..."}}',
+    )
+    tool_choice: ToolChoiceShape | None = Field(
+        default=None,
+        description='"auto", "none", "required" or {"type": "function", "function": {"name": "..."}}',
+    )
+    parallel_tool_calls: bool | None = Field(default=None, description="true, or false for one call at most")
+    response_format: AnswerFormat | None = Field(
+        default=None,
+        description='an object whose type is "text", "json_object", "json_schema", "regex" or "grammar"',
+    )
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = Field(
+        default=None, description="one of none, minimal, low, medium, high, xhigh, max"
+    )
+    reasoning_format: Literal["field", "inline", "none"] | None = Field(
+        default=None, description="one of field (reasoning_content), inline, none"
+    )
+    reasoning_budget: int | None = Field(
+        default=None,
+        ge=-1,
+        le=MAX_TOKENS,
+        description="an integer: most tokens of reasoning; -1 for no limit",
+    )
+    chat_template_kwargs: JsonObject | None = Field(
+        default=None, description="an object of variables for the model's chat template"
+    )
+    continue_final_message: bool | None = Field(
+        default=None, description="true to go on from the last message, which is the assistant's, or false"
+    )
 
 
 class CompletionRequest(Generation):
@@ -169,19 +207,25 @@ class CompletionRequest(Generation):
 
     prompt: Annotated[
         Annotated[Text, Tag("#text")]
-        | Annotated[list[Text], Field(max_length=1), Tag("#texts")]
-        | Annotated[list[TokenId], Tag("#tokens")],
+        | Annotated[list[Text], Field(max_length=MAX_PROMPTS), Tag("#texts")]
+        | Annotated[list[TokenId], Tag("#tokens")]
+        | Annotated[list[list[TokenId]], Field(max_length=MAX_PROMPTS), Tag("#lists")],
         Discriminator(_prompt_kind),
-    ] = Field(description="one string or one list of token ids (this version takes one prompt per request)")
+    ] = Field(description=f"a string, a list of token ids, or a list of at most {MAX_PROMPTS} of either")
     logprobs: int | None = Field(
         default=None, ge=0, le=MAX_ALTERNATIVES, description=f"an integer from 0 to {MAX_ALTERNATIVES}"
     )
+    suffix: Text | None = Field(
+        default=None, description="a string: the text after the gap that a model for code fills"
+    )
+    echo: bool | None = Field(
+        default=None, description="true for an answer that starts with the prompt, or false"
+    )
 
 
-def components() -> dict[str, object]:
-    """JSON schemas of both bodies and their parts, by name, for `components.schemas` of OpenAPI."""
+def schemas_of(*shapes: type[BaseModel]) -> dict[str, object]:
+    """JSON schemas of bodies and their parts, by name, for `components.schemas` of OpenAPI."""
     _, schema = models_json_schema(
-        [(ChatCompletionRequest, "validation"), (CompletionRequest, "validation")],
-        ref_template="#/components/schemas/{model}",
+        [(shape, "validation") for shape in shapes], ref_template="#/components/schemas/{model}"
     )
     return dict(schema["$defs"])

@@ -1,33 +1,22 @@
 """Parts that whole and streamed answers share."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from allod.core.events import ScoredToken, TextDelta, TokenLogprob
 from allod.core.usage import Usage
+from allod.wire.dialect import Header
 
 LEAST_LOGPROB = -9999.0
 """What OpenAI reports for a token that cannot occur: JSON has no minus infinity."""
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What every chunk of an answer repeats, and how many choices it has."""
-
-    identifier: str
-    created: int
-    model: str
-    choices: int
-
-
-def head(header: Header, kind: str) -> dict[str, object]:
+def head(header: Header, prefix: str, kind: str) -> dict[str, object]:
     """The fields before `choices`; `kind` is the `object` of the answer."""
     return {
-        "id": header.identifier,
+        "id": prefix + header.identifier,
         "object": kind,
         "created": header.created,
         "model": header.model,
-        "system_fingerprint": None,
     }
 
 
@@ -38,7 +27,7 @@ def usage_shape(usage: Usage) -> dict[str, object]:
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
 
 

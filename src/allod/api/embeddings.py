@@ -1,0 +1,77 @@
+"""Routes that embed and rank: decode, call the service, encode."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from allod.api.exchange import Exchange
+from allod.api.generate import Generator, ignored_header
+from allod.core.usage import Usage
+from allod.service.embeddings import EmbeddingService
+from allod.wire.dialect import Envelope
+from allod.wire.embeddings import decode_embeddings, decode_rerank, embeddings_body, rerank_body
+
+_Result = TypeVar("_Result")
+
+
+class EmbeddingRoutes:
+    """Handlers of `/v1/embeddings`, `/v1/rerank` and `/rerank`."""
+
+    def __init__(self, generator: Generator, embeddings: EmbeddingService) -> None:
+        self._generator = generator
+        self._embeddings = embeddings
+
+    async def embeddings(self, request: Request) -> Response:
+        """Vectors of texts."""
+        asked = decode_embeddings(*await self._read(request))
+        work = self._embeddings.embed(asked.request, asked.dimensions)
+        card, found = await _while_there(request, work)
+        body = await asyncio.to_thread(embeddings_body, card.name, found, base64=asked.base64)
+        return _answer(request, body, found.tokens, asked.ignored)
+
+    async def rerank(self, request: Request) -> Response:
+        """Documents by how near they are to a query."""
+        asked = decode_rerank(*await self._read(request))
+        card, ranked, tokens = await _while_there(request, self._embeddings.rank(asked.request))
+        identifier = asked.request.request.removeprefix("req-")
+        scores = [(one.index, one.score) for one in ranked]
+        body = rerank_body(identifier, card.name, asked, scores, tokens)
+        return _answer(request, body, tokens, asked.ignored)
+
+    async def _read(self, request: Request) -> tuple[bytes, Envelope]:
+        """The body, and what is known beside it: without a name, the only model that embeds is meant."""
+        body, envelope = await self._generator.read(request)
+        default = self._embeddings.default()
+        return body, replace(envelope, default_model=default.name if default else None)
+
+
+def _answer(request: Request, body: bytes, tokens: int, ignored: tuple[str, ...]) -> Response:
+    Exchange.of(request.scope).usage = Usage(tokens, 0)
+    return Response(body, media_type="application/json", headers=ignored_header(ignored))
+
+
+async def _while_there(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
+    """What the work comes to; it ends when the client leaves.
+
+    Raises:
+        ClientDisconnect: the client left first.
+    """
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.wait({working, leaving})
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

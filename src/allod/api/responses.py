@@ -1,0 +1,180 @@
+"""The routes of the Responses API: decode, call the service, encode."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from allod.api.access import LOCAL_TENANT
+from allod.api.exchange import Exchange
+from allod.api.generate import Generator
+from allod.core.errors import InvalidRequest
+from allod.core.events import Accepted, Event, Finished
+from allod.core.ids import TenantId
+from allod.core.usage import Timings, Usage
+from allod.service.chat import ChatService
+from allod.service.models import ModelService
+from allod.service.responses import Chain, Entry, ResponseService
+from allod.wire.dialect import Decoded, Envelope, Header
+from allod.wire.responses.compact import decoded_compaction, understood_compaction
+from allod.wire.responses.request import Known, Understood, model_of, prepared, stored_input, understood
+from allod.wire.responses.shapes import Echo, Json, response_id
+from allod.wire.responses.store import StoredResponse, deleted, item_list, understood_page
+from allod.wire.responses.whole import ResponseWhole
+
+_NOWHERE: Mapping[str, Chain] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A response that is about to be made.
+
+    Attributes:
+        decoded: its request.
+        echo: what the response repeats of it.
+        header: the head of the answer.
+        events: what the answer is made of; nothing runs before the first one is asked for.
+        chain: what it continues.
+        entry: what is kept of it.
+    """
+
+    decoded: Decoded
+    echo: Echo
+    header: Header
+    events: AsyncIterator[Event]
+    chain: Chain
+    entry: Entry
+
+
+class ResponseMaker:
+    """From a body that was read to a response that can be made, whatever it comes over."""
+
+    def __init__(self, generator: Generator, models: ModelService, responses: ResponseService) -> None:
+        self._generator = generator
+        self._models = models
+        self._responses = responses
+
+    async def begin(
+        self, read: Understood, envelope: Envelope, near: Mapping[str, Chain], *, silent: bool = False
+    ) -> Turn:
+        """Fetch what the body refers to, and open the answer.
+
+        Args:
+            read: the body.
+            envelope: what comes with it.
+            near: responses that the caller remembers by itself.
+            silent: nothing is generated; the response is there to be continued.
+
+        Raises:
+            AllodError: it refers to what is not there, or cannot be understood.
+        """
+        chain, known = await self._known(read, envelope, near)
+        ready = prepared(read, envelope, known)
+        header, events = self._generator.open(ready.decoded)
+        if silent:
+            events = _silence()
+        entry = Entry(
+            identifier=response_id(header.identifier),
+            tenant=envelope.tenant,
+            created=header.created,
+            previous=read.previous,
+            input=msgspec.json.encode(stored_input(read, known, header.identifier)),
+        )
+        if read.stored:
+            events = self._responses.kept(events, ResponseWhole(header, ready.echo), entry)
+        return Turn(ready.decoded, ready.echo, header, events, chain, entry)
+
+    async def _known(
+        self, read: Understood, envelope: Envelope, near: Mapping[str, Chain]
+    ) -> tuple[Chain, Known]:
+        chain = await self._responses.chain(read.previous, envelope.tenant, near)
+        history = items_of(chain)
+        present = {item.get("id") for item in history}
+        absent = [item for item in read.references if item not in present]
+        card, _ = self._models.one(model_of(read.asked.model, envelope))
+        referenced = await self._responses.referenced(absent, envelope.tenant)
+        return chain, Known(history, referenced, card.sampling)
+
+
+class ResponsesRoutes:
+    """Handlers of `/v1/responses/...`."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        models: ModelService,
+        responses: ResponseService,
+        chat: ChatService,
+    ) -> None:
+        self._generator = generator
+        self._responses = responses
+        self._chat = chat
+        self._maker = ResponseMaker(generator, models, responses)
+
+    async def create(self, request: Request) -> Response:
+        """Make a response."""
+        body, envelope = await self._generator.read(request)
+        turn = await self._maker.begin(understood(body), envelope, _NOWHERE)
+        return self._generator.respond(turn.decoded, turn.header, turn.events)
+
+    async def compact(self, request: Request) -> Response:
+        """Make a conversation short."""
+        body, envelope = await self._generator.read(request)
+        read = understood_compaction(body)
+        chain = await self._responses.chain(read.previous, envelope.tenant, _NOWHERE)
+        decoded = decoded_compaction(read, envelope, Known(items_of(chain)))
+        return self._generator.answer(decoded)
+
+    async def input_tokens(self, request: Request) -> Response:
+        """Count the tokens of the prompt that a body would be answered from."""
+        body, envelope = await self._generator.read(request)
+        turn = await self._maker.begin(understood(body), envelope, _NOWHERE)
+        count = await self._chat.count(turn.decoded.requests[0])
+        return _json(msgspec.json.encode({"object": "response.input_tokens", "input_tokens": count}))
+
+    async def get(self, request: Request, response_id: str) -> Response:
+        """A stored response."""
+        if request.query_params.get("stream", "false") not in ("false", "0"):
+            raise InvalidRequest(
+                "stream: a stored response is not streamed again; leave the parameter out", param="stream"
+            )
+        return _shown(await self._responses.get(response_id, _tenant(request)))
+
+    async def delete(self, request: Request, response_id: str) -> Response:
+        """Forget a stored response."""
+        await self._responses.delete(response_id, _tenant(request))
+        return _json(deleted(response_id))
+
+    async def cancel(self, request: Request, response_id: str) -> Response:
+        """Break off a response that is on its way."""
+        return _shown(await self._responses.cancel(response_id, _tenant(request)))
+
+    async def input_items(self, request: Request, response_id: str) -> Response:
+        """The items that were new in the request of a stored response."""
+        page = understood_page(request.query_params)
+        stored = await self._responses.get(response_id, _tenant(request))
+        return _json(item_list(stored.input_items(), page))
+
+
+async def _silence() -> AsyncGenerator[Event, None]:
+    yield Accepted(0)
+    yield Finished(Usage(0, 0), Timings(None, None, 0.0))
+
+
+def items_of(chain: Chain) -> list[Json]:
+    """All items of a chain, oldest first."""
+    return [item for stored in chain for item in stored.items()]
+
+
+def _tenant(request: Request) -> TenantId:
+    return Exchange.of(request.scope).tenant or LOCAL_TENANT
+
+
+def _shown(stored: StoredResponse) -> Response:
+    return _json(bytes(stored.response))
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")

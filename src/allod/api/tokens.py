@@ -1,0 +1,29 @@
+"""Routes that count and spell tokens; nothing is generated and no model is loaded."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from allod.api.generate import Generator
+from allod.service.tokens import TokenService
+from allod.wire.tokens import decode_detokenize, decode_tokenize, detokenized_body, tokenized_body
+
+
+class TokenRoutes:
+    """Handlers of `/tokenize` and `/detokenize`."""
+
+    def __init__(self, generator: Generator, tokens: TokenService) -> None:
+        self._generator = generator
+        self._tokens = tokens
+
+    async def tokenize(self, request: Request) -> Response:
+        """The tokens of a text, or of a conversation as the model's template writes it."""
+        asked = decode_tokenize(*await self._generator.read(request))
+        tokens = await self._tokens.tokens(asked)
+        body = tokenized_body(tokens, self._tokens.context_tokens(asked.model))
+        return Response(body, media_type="application/json")
+
+    async def detokenize(self, request: Request) -> Response:
+        """The text of tokens, special tokens included."""
+        asked = decode_detokenize(*await self._generator.read(request))
+        text = await self._tokens.text(asked.model, asked.tokens)
+        return Response(detokenized_body(text), media_type="application/json")

@@ -1,0 +1,68 @@
+"""Pages of lists, as OpenAI's cursor does them: `after`, `limit`, `order`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import msgspec
+
+from allod.wire.openai.refusal import refused, shown_name
+
+
+class Listed(Protocol):
+    """Something that is listed by its id."""
+
+    @property
+    def id(self) -> str:
+        """Unique in its list."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The part of a list that is asked for."""
+
+    limit: int
+    order: Literal["asc", "desc"]
+    after: str | None
+
+
+def understood_page(query: Mapping[str, str], *, default: int, most: int) -> Page:
+    """The page that a query string asks for.
+
+    Raises:
+        InvalidRequest: a value is none of those there are; names it.
+    """
+    limit, order = query.get("limit", str(default)), query.get("order", "desc")
+    if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= most):
+        raise refused("limit", f"got {shown_name(limit)}; send an integer from 1 to {most}")
+    if order not in ("asc", "desc"):
+        raise refused("order", f"got {shown_name(order)}; send asc or desc")
+    return Page(int(limit), "asc" if order == "asc" else "desc", query.get("after"))
+
+
+def page_body(newest_first: Sequence[Listed], page: Page) -> bytes:
+    """A page, as JSON.
+
+    Raises:
+        InvalidRequest: the list has no such item to come after.
+    """
+    ordered = list(newest_first if page.order == "desc" else reversed(newest_first))
+    start = 0
+    if page.after is not None:
+        names = [item.id for item in ordered]
+        if page.after not in names:
+            raise refused(
+                "after", f"got {shown_name(page.after)}, which is not in the list; send an id of it"
+            )
+        start = names.index(page.after) + 1
+    shown = ordered[start : start + page.limit]
+    return msgspec.json.encode(
+        {
+            "object": "list",
+            "data": shown,
+            "first_id": shown[0].id if shown else None,
+            "last_id": shown[-1].id if shown else None,
+            "has_more": start + page.limit < len(ordered),
+        }
+    )
