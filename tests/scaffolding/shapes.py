@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from functools import cache
 
+from typing import Any
+
 from jsonschema import Draft202012Validator
 from jsonschema.protocols import Validator
 
@@ -20,7 +22,7 @@ def validator(name: str) -> Validator:
     return Draft202012Validator(document, format_checker=Draft202012Validator.FORMAT_CHECKER)
 
 
-def check(name: str, value: object) -> None:
+def check(name: str, value: Any) -> None:
     """Raise an AssertionError that says where the value is not as described."""
     faults = [f"{fault.json_path}: {fault.message[:200]}" for fault in validator(name).iter_errors(value)]
     assert not faults, f"{name}: {faults}\n{value}"

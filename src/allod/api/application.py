@@ -34,7 +34,7 @@ from allod.api.hosts import HostList, OriginList
 from allod.api.keys import KeyFile
 from allod.api.models import ModelRoutes
 from allod.api.openai import OpenAIRoutes
-from allod.api.openapi import DescribedApp
+from allod.api.openapi import ERRORS, DescribedApp
 from allod.api.paths import PathNormaliser
 from allod.api.responses import ResponsesRoutes
 from allod.api.settings import ApiSettings
@@ -101,6 +101,7 @@ def create(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
+        responses=ERRORS,
         telemetry={
             "tracing": False,
             "metrics": False,

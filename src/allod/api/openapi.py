@@ -8,6 +8,11 @@ from fastapi import FastAPI
 _JSON = "application/json"
 _STREAM = "text/event-stream"
 _OPENAI_ERROR = ("Error",)
+ERRORS: dict[int | str, dict[str, Any]] = {
+    "default": {"description": "Whatever went wrong, always in this form."}
+}
+"""What every route answers; each route adds the form. Without it FastAPI would promise its own errors."""
+
 _PATH_PARAMETERS = {
     "model": "The name of a model, as GET /v1/models lists it.",
     "response_id": "The id of a stored response.",
@@ -45,11 +50,8 @@ def described(
     """
     content: dict[str, object] = {_JSON: {"schema": _reference(answer)}} if answer else _BYTES
     if streams is not None:
-        content[_STREAM] = {"schema": {"type": "string", "description": f"Each `data` is a {streams}."}}
-    wrong = {
-        "description": "Whatever went wrong, always in this form.",
-        "content": {_JSON: {"schema": _reference(errors)}},
-    }
+        content[_STREAM] = {"schema": _server_sent(streams)}
+    wrong = {"content": {_JSON: {"schema": _reference(errors)}}}
     extra: dict[str, object] = {
         "responses": {"200": {"description": "The answer.", "content": content}, "default": wrong},
     }
@@ -67,6 +69,17 @@ def parameter(name: str, description: str, *, header: bool = False, **schema: ob
     """A parameter that may be left out: in the query, or a header."""
     place = "header" if header else "query"
     return {"name": name, "in": place, "description": description, "schema": schema or {"type": "string"}}
+
+
+def _server_sent(name: str) -> dict[str, object]:
+    """One event of a stream: what follows its `event:` and its `data:`."""
+    told = {"type": "string", "contentMediaType": _JSON, "contentSchema": _reference(name)}
+    return {
+        "type": "object",
+        "description": "Each event of the stream, until it ends or says [DONE].",
+        "required": ["data"],
+        "properties": {"event": {"type": "string"}, "data": {"anyOf": [told, {"const": "[DONE]"}]}},
+    }
 
 
 def _reference(names: str | tuple[str, ...]) -> dict[str, object]:

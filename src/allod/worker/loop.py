@@ -174,4 +174,5 @@ class EngineLoop:
             reserved_bytes=occupancy.reserved_bytes,
             memory=self._runner.memory(),
             steps=self._steps,
+            parked=occupancy.parked,
         )

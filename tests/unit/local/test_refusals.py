@@ -16,7 +16,7 @@ from allod.core.ids import RequestId
 from allod.core.messages import Refused
 from allod.core.request import RawText, RawTokens
 from allod.core.sampling import SamplingWishes
-from allod.local.refusals import check, refusal
+from allod.local.refusals import check, fitted, refusal
 
 SMALL = card("small", context_tokens=100)
 
@@ -25,6 +25,17 @@ def test_the_context_may_be_filled_to_the_last_token() -> None:
     """Prompt and answer together may be as long as the context."""
     check(ask(max_tokens=60), (1,) * 40, SMALL)
     check(ask(max_tokens=None), (1,) * 99, SMALL)
+
+
+def test_an_answer_is_made_shorter_only_where_that_is_asked_for() -> None:
+    """It then fills what the context leaves; a prompt that does not fit alone is refused all the same."""
+    wide = ask(max_tokens=500, lower_max_tokens=True)
+    assert fitted(wide, 40, SMALL).max_tokens == 60
+    assert fitted(wide, 200, SMALL).max_tokens == 1
+    assert fitted(ask(max_tokens=500), 40, SMALL).max_tokens == 500
+    assert fitted(ask(max_tokens=9, lower_max_tokens=True), 40, SMALL).max_tokens == 9
+    with pytest.raises(ContextLengthExceeded):
+        check(fitted(wide, 100, SMALL), (1,) * 100, SMALL)
 
 
 def test_a_prompt_and_answer_that_do_not_fit_are_refused_with_the_numbers() -> None:

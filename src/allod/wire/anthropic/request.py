@@ -45,6 +45,8 @@ def decode_messages(body: bytes, envelope: Envelope) -> Decoded:
         tenant=envelope.tenant,
         sampling=SamplingWishes(temperature=asked.temperature, top_p=asked.top_p, top_k=asked.top_k),
         max_tokens=asked.max_tokens,
+        # Agents ask for what the cloud's models can write, whatever model they talk to.
+        lower_max_tokens=True,
         stop=tuple(filter(None, asked.stop_sequences or ())),
         form=_form(asked),
         reasoning="field" if _thinks(asked) else "none",

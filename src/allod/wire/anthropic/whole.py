@@ -4,12 +4,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from allod.core.errors import AllodError, InternalFailure
 from allod.core.events import (
     ChoiceFinished,
     Event,
-    Failed,
-    Finished,
     ReasoningDelta,
     TextDelta,
     ToolCallDelta,
@@ -17,10 +14,10 @@ from allod.core.events import (
     ToolCallFinished,
     ToolCallStarted,
 )
-from allod.core.usage import Usage
 from allod.wire.anthropic.shapes import Signature, ending, head, usage_shape
 from allod.wire.anthropic.turns import their_call
 from allod.wire.dialect import Header
+from allod.wire.outcome import Outcome
 
 
 @dataclass(slots=True)
@@ -45,8 +42,7 @@ class MessageWhole:
         self._head = head(header)
         self._blocks: list[_Block] = []
         self._end: ChoiceFinished | None = None
-        self._usage: Usage | None = None
-        self._error: AllodError | None = None
+        self._outcome = Outcome()
 
     def feed(self, event: Event) -> None:
         """Take the next event."""
@@ -57,12 +53,8 @@ class MessageWhole:
                 self._call(event)
             case ChoiceFinished():
                 self._end = event
-            case Finished():
-                self._usage = event.usage
-            case Failed():
-                self._error = event.error
             case _:
-                pass
+                self._outcome.feed(event)
 
     def body(self) -> bytes:
         """The JSON answer.
@@ -71,12 +63,9 @@ class MessageWhole:
             AllodError: the request failed.
             InternalFailure: the events ended without an end.
         """
-        if self._error is not None:
-            raise self._error
-        if self._usage is None:
-            raise InternalFailure("the answer broke off before it was complete")
+        usage = self._outcome.usage()
         content = [_shape(block) for block in self._blocks if block.call is None or block.complete]
-        rest = ending(self._end) | {"usage": usage_shape(self._usage)}
+        rest = ending(self._end) | {"usage": usage_shape(usage)}
         return msgspec.json.encode(self._head | {"content": content} | rest)
 
     def _call(self, event: ToolCallEvent) -> None:

@@ -5,12 +5,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from allod.core.errors import AllodError, InternalFailure
 from allod.core.events import (
     ChoiceFinished,
     Event,
-    Failed,
-    Finished,
     FinishReason,
     ReasoningDelta,
     TextDelta,
@@ -19,10 +16,10 @@ from allod.core.events import (
     ToolCallFinished,
     ToolCallStarted,
 )
-from allod.core.usage import Usage
 from allod.wire.dialect import Header
 from allod.wire.openai.shapes import chat_logprobs, completion_logprobs, head, usage_shape
 from allod.wire.openai.tools import shape_of_call
+from allod.wire.outcome import Outcome
 
 
 @dataclass(slots=True)
@@ -61,8 +58,7 @@ class _Whole(ABC):
     def __init__(self, header: Header, prefix: str, kind: str) -> None:
         self._head = head(header, prefix, kind)
         self._choices = [_Choice() for _ in range(header.choices)]
-        self._usage: Usage | None = None
-        self._error: AllodError | None = None
+        self._outcome = Outcome()
 
     def feed(self, event: Event) -> None:
         """Take the next event."""
@@ -75,12 +71,8 @@ class _Whole(ABC):
                 self._choices[event.choice].call(event)
             case ChoiceFinished():
                 self._choices[event.choice].reason = event.reason
-            case Finished():
-                self._usage = event.usage
-            case Failed():
-                self._error = event.error
             case _:
-                pass
+                self._outcome.feed(event)
 
     def body(self) -> bytes:
         """The JSON answer.
@@ -89,12 +81,9 @@ class _Whole(ABC):
             AllodError: the request failed.
             InternalFailure: the events ended without an end.
         """
-        if self._error is not None:
-            raise self._error
-        if self._usage is None:
-            raise InternalFailure("the answer broke off before it was complete")
+        usage = self._outcome.usage()
         choices = [self._choice(index, choice) for index, choice in enumerate(self._choices)]
-        return msgspec.json.encode(self._head | {"choices": choices, "usage": usage_shape(self._usage)})
+        return msgspec.json.encode(self._head | {"choices": choices, "usage": usage_shape(usage)})
 
     def _choice(self, index: int, choice: _Choice) -> dict[str, object]:
         said = self._said(choice)

@@ -6,12 +6,11 @@ from functools import partial
 
 import msgspec
 
-from allod.core.errors import AllodError, InternalFailure
-from allod.core.events import Event, Failed, Finished, TextDelta
+from allod.core.events import Event, TextDelta
 from allod.core.request import Conversation, GenerationRequest, Message
-from allod.core.usage import Usage
 from allod.wire.dialect import Decoded, Envelope, Header
 from allod.wire.openai.request import validated
+from allod.wire.outcome import Outcome
 from allod.wire.responses.item_schema import Item, MessageItem
 from allod.wire.responses.items import messages_of
 from allod.wire.responses.request import Known, as_items, input_items, model_of, require_sound
@@ -89,20 +88,13 @@ class CompactionWhole:
         self._header = header
         self._kept = kept
         self._pieces: list[str] = []
-        self._usage: Usage | None = None
-        self._error: AllodError | None = None
+        self._outcome = Outcome()
 
     def feed(self, event: Event) -> None:
         """Take the next event."""
-        match event:
-            case TextDelta():
-                self._pieces.append(event.text)
-            case Finished():
-                self._usage = event.usage
-            case Failed():
-                self._error = event.error
-            case _:
-                pass
+        if isinstance(event, TextDelta):
+            self._pieces.append(event.text)
+        self._outcome.feed(event)
 
     def body(self) -> bytes:
         """The JSON answer.
@@ -111,10 +103,7 @@ class CompactionWhole:
             AllodError: the request failed.
             InternalFailure: the events ended without an end.
         """
-        if self._error is not None:
-            raise self._error
-        if self._usage is None:
-            raise InternalFailure("the answer broke off before it was complete")
+        usage = self._outcome.usage()
         identifier = self._header.identifier
         output: list[Json] = [
             input_shape(item.model_dump(mode="json", exclude_unset=True), identifier, index)
@@ -134,6 +123,6 @@ class CompactionWhole:
                 "object": "response.compaction",
                 "created_at": self._header.created,
                 "output": output,
-                "usage": usage_shape(self._usage),
+                "usage": usage_shape(usage),
             }
         )
