@@ -32,12 +32,13 @@ PLACE = {
     "additionalProperties": False,
 }
 FUNCTION = {"name": "weather", "description": "Weather of a city", "parameters": PLACE, "strict": True}
-OTHER = {"name": "stop_all", "parameters": {"type": "object", "properties": {}}}
+NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
+OTHER = {"name": "stop_all", "parameters": NOTHING}
 CHAT_TOOLS = [{"type": "function", "function": one} for one in (FUNCTION, OTHER)]
 RESPONSE_TOOLS = [{"type": "function", **one} for one in (FUNCTION, OTHER)]
 MESSAGE_TOOLS = [
     {"name": "weather", "description": "Weather of a city", "input_schema": PLACE, "strict": True},
-    {"name": "stop_all", "input_schema": {"type": "object", "properties": {}}},
+    {"name": "stop_all", "input_schema": NOTHING},
 ]
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
 SCHEMA_FORMAT = {"type": "json_schema", "json_schema": {"name": "place", "schema": PLACE, "strict": True}}
@@ -65,7 +66,7 @@ Answer = tuple[list[Said], Mapping[str, int]]
 
 
 CHATS: dict[str, Body] = {
-    "plain": {},
+    "plain": {"max_tokens": 12},
     "one token": {"max_tokens": 1},
     "stop": {"stop": ["Paris", "."], "max_tokens": 24},
     "choices": {"n": 2, "seed": 7, "temperature": 0.8, "max_tokens": 6},
@@ -109,8 +110,8 @@ COMPLETIONS: dict[str, Body] = {
     "stop": {"prompt": "One, two, three,", "stop": ",", "max_tokens": 8},
 }
 RESPONSES: dict[str, Body] = {
-    "plain": {},
-    "instructions": {"instructions": "Be brief.", "max_output_tokens": 8},
+    "plain": {"max_output_tokens": 16},
+    "instructions": {"instructions": "Be brief.", "max_output_tokens": 6},
     "incomplete": {"max_output_tokens": 3},
     "tools required": {"tools": RESPONSE_TOOLS, "tool_choice": "required", "parallel_tool_calls": False},
     "tools required, cut": {"tools": RESPONSE_TOOLS, "tool_choice": "required", "max_output_tokens": 9},
@@ -123,7 +124,7 @@ RESPONSES: dict[str, Body] = {
     },
 }
 MESSAGES: dict[str, Body] = {
-    "plain": {},
+    "plain": {"max_tokens": 12},
     "cut": {"max_tokens": 2},
     "stop sequence": {"stop_sequences": ["Paris", "."]},
     "system blocks": {"system": [{"type": "text", "text": "Be brief."}], "max_tokens": 6},
@@ -468,6 +469,8 @@ def test_errors(http: httpx2.Client, name: str, *, stream: bool) -> None:
         "/v1/responses": {"input": ASK, "max_output_tokens": 1},
     }
     for path, body in bodies.items():
+        if path == "/v1/messages" and name == "too much":
+            continue  # its clients ask for all they could ever use: it is lowered to what fits
         asked = spoil({"model": STARTER_NAME, **body, "stream": stream})
         if path == "/v1/responses" and name == "too much":
             asked["max_output_tokens"] = asked.pop("max_tokens")

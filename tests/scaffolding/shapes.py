@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import cache
-
 from typing import Any
 
 from jsonschema import Draft202012Validator

@@ -39,6 +39,12 @@ def starter_name() -> str:
     return name
 
 
+def dialect_name(name: str) -> str:
+    """`allod.text.dialects.named`: the name of a dialect of tool calls; refuses one that there is not."""
+    found: str = import_module("allod.text.dialects").named(name).name
+    return found
+
+
 def import_path(catalog: Catalog, source: Path, name: str | None, on_progress: ProgressCallback) -> ModelCard:
     """`allod.registry.importing.import_path`: take a checkpoint in from disk."""
     call: _Import = import_module("allod.registry.importing").import_path

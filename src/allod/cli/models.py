@@ -37,7 +37,11 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
 def pull(
     context: typer.Context,
     what: Annotated[
-        str, typer.Argument(metavar="NAME", help="`smollm2-135m`, or ORG/REPO[@REVISION] of the Hub.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="`smollm2-135m`, `all-minilm-l6-v2` (embeds), or ORG/REPO[@REVISION] of the Hub.",
+        ),
     ],
     name: Name = None,
 ) -> None:

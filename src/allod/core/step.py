@@ -84,11 +84,16 @@ class Scores(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """The token one row produced in a step."""
+    """The token one row produced in a step.
+
+    Attributes:
+        cut: the row's grammar could not be followed any further, so that its answer ends unfinished.
+    """
 
     sequence: SequenceId
     token: TokenId
     scores: Scores | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

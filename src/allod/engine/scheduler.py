@@ -220,6 +220,8 @@ class Scheduler:
 
     def _emit(self, choice: Choice, sampled: Sampled, now_seconds: float) -> Emission:
         finish = choice.accept(sampled.token)
+        if finish == "stop" and sampled.cut:
+            finish = "length"
         if finish is not None:
             self._end(choice)
             job = choice.job

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from allod.core.card import ModelCard
-from allod.core.errors import ImportRefused, ModelUnavailable
+from allod.core.errors import ConfigurationError, ImportRefused, ModelUnavailable
 from allod.core.ids import TokenId
 from allod.text.dialects import dialect_of, named
 from allod.text.grammar import GrammarBuilder
@@ -78,9 +78,9 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """What renders for one model, as of one import of it; `chat` is None without a chat template."""
+    """What renders for one model, as of one card of it; `chat` is None without a chat template."""
 
-    created: int
+    card: ModelCard
     codec: FileTokenCodec
     chat: Chat | None
     grammars: GrammarBuilder
@@ -100,8 +100,8 @@ def load_kit(folder: Path, card: ModelCard) -> Kit:
     try:
         path = str(folder / "tokenizer.json")
         codec = FileTokenCodec.from_file(path)
-        return Kit(card.created, codec, _chat(folder, card), GrammarBuilder(_facts(path, codec, card)))
-    except (OSError, ValueError, ImportRefused) as error:
+        return Kit(card, codec, _chat(folder, card), GrammarBuilder(_facts(path, codec, card)))
+    except (OSError, ValueError, ImportRefused, ConfigurationError) as error:
         raise ModelUnavailable(
             f"The files of the model '{card.name}' cannot be used: {error}. Import it again."
         ) from error

@@ -177,7 +177,7 @@ class PromptRenderer:
     def _kit(self, card: ModelCard) -> Kit:
         with self._loading:
             kit = self._kits.get(card.name)
-            if kit is None or kit.created != card.created:
+            if kit is None or kit.card != card:
                 kit = self._kits[card.name] = load_kit(self._folder_of(card), card)
         return kit
 

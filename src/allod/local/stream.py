@@ -1,6 +1,5 @@
 """Tokens of one choice to events: words, thoughts, calls, stop strings, log probabilities, the end."""
 
-from collections import deque
 from collections.abc import Sequence
 
 from allod.core.events import (
@@ -17,6 +16,7 @@ from allod.core.messages import Emission
 from allod.core.step import Scores
 from allod.local.calls import CallEvents
 from allod.local.reading import Reading
+from allod.local.scores import Decided, ScoreQueue
 from allod.text.detokenize import Detokenizer
 from allod.text.markup import CallArguments, CallClosed, CallOpened, Piece, Said, Thought
 from allod.text.stop import StopMatcher
@@ -55,9 +55,9 @@ class ChoiceStream:
         self._thinks = False
         self._undecided_tokens = 0
         self._read_chars = 0
+        self._decided_chars = 0
         self._unshown_chars = 0
-        self._unplaced: list[ScoredToken] = []
-        self._placed: deque[tuple[int, ScoredToken]] = deque()
+        self._scores = ScoreQueue()
 
     @property
     def stopped_itself(self) -> bool:
@@ -83,7 +83,7 @@ class ChoiceStream:
         self._undecided_tokens += 1
         text = self._detokenizer.feed((token,))
         if scores is not None:
-            self._unplaced.append(self._scored(token, scores))
+            self._scores.add(self._scored(token, scores))
         if text:
             self._parse(text)
             self._place()
@@ -91,9 +91,14 @@ class ChoiceStream:
     def _parse(self, text: str) -> None:
         """Read text; the tokens read so far end no later than it does."""
         self._read_chars += len(text)
-        self._placed.extend((self._read_chars, scored) for scored in self._unplaced)
-        self._unplaced.clear()
-        self._receive(self._parser.feed(text))
+        self._scores.place(self._read_chars)
+        self._decide_text(self._parser.feed(text))
+
+    def _decide_text(self, pieces: Sequence[Piece]) -> None:
+        start, self._decided_chars = self._decided_chars, self._read_chars - self._parser.held_chars
+        words = not self._thinks and not self._calls.is_open
+        self._scores.decide(Decided(start, self._decided_chars, pieces, words))
+        self._receive(pieces)
 
     def _receive(self, pieces: Sequence[Piece]) -> None:
         for piece in pieces:
@@ -164,13 +169,8 @@ class ChoiceStream:
             self._out.append(TextDelta(self._choice, text))
 
     def _place(self) -> None:
-        """Hand out the log probabilities of tokens whose text is decided; those of words are shown."""
-        decided_chars = self._read_chars - self._parser.held_chars - self._unshown_chars
-        scores: list[ScoredToken] = []
-        while self._placed and self._placed[0][0] <= decided_chars:
-            scored = self._placed.popleft()[1]
-            if not self._thinks and not self._calls.is_open:
-                scores.append(scored)
+        """Hand out the log probabilities of words that are shown."""
+        scores = self._scores.take(self._scores.said_chars - self._unshown_chars)
         if not scores:
             return
         last = self._out[-1] if self._out else None
@@ -183,7 +183,7 @@ class ChoiceStream:
         self.finished = True
         if not self.stopped_itself:
             self._parse(self._detokenizer.flush())
-            self._receive(self._parser.flush(complete=reason == "stop"))
+            self._decide_text(self._parser.flush(complete=reason == "stop"))
         if not self.stopped_itself:
             self._decide(thinks=self._thinks)
             held = self._space + self._matcher.flush()

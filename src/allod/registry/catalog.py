@@ -154,6 +154,17 @@ class Catalog:
                 raise _taken(card.name) from error
             raise
 
+    def change(self, card: ModelCard) -> None:
+        """Replace the card of a model that is here, in one step.
+
+        Raises:
+            ModelNotFound: it is not here.
+        """
+        path = self.folder(self.card(card.name)) / CARD_FILE
+        fresh = path.with_name(f"{CARD_FILE}.{secrets.token_hex(4)}")
+        fresh.write_bytes(msgspec.json.format(msgspec.json.encode(card)))
+        fresh.replace(path)
+
     def require_free(self, name: str) -> None:
         """Refuse a name that is illegal or taken.
 

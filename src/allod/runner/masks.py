@@ -56,6 +56,11 @@ class Follower:
         if matcher is None or matcher.is_error():
             self._give_up()
 
+    @property
+    def is_lost(self) -> bool:
+        """The grammar cannot be followed any further."""
+        return self._matcher is None
+
     def read(self, token: TokenId) -> None:
         """Go on by one token; what comes after the end changes nothing."""
         self.waits = False

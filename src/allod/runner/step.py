@@ -56,8 +56,8 @@ class MlxFlight:
         tokens = cast("list[int]", self.choice.tokens.tolist())
         scores = scores_of(self.choice, self.rows)
         sampled = {
-            sequence: Sampled(sequence, token, score)
-            for sequence, token, score in zip(self.sequences, tokens, scores, strict=True)
+            sequence: Sampled(sequence, token, score, cut=row.follower is not None and row.follower.is_lost)
+            for sequence, token, score, row in zip(self.sequences, tokens, scores, self.rows, strict=True)
         }
         return tuple(sampled[sequence] for sequence in self.wanted)
 

@@ -25,7 +25,7 @@ def _prefix_first(name: str, prefix: str, suffix: str, middle: str) -> _Family:
 
 _FAMILIES = (
     _prefix_first("Qwen Coder, CodeGemma, Granite 4", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
-    _prefix_first("StarCoder, Granite, SmolLM", "<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
+    _prefix_first("StarCoder, Granite", "<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
     _prefix_first("SantaCoder", "<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
     _prefix_first("DeepSeek Coder", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
     _prefix_first("GLM", "<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"),

@@ -318,3 +318,12 @@ def test_a_slow_join_does_not_pass_for_a_slow_decode_step():
         assert plan.prefill is not None
         assert len(plan.prefill.tokens) == expected
         engine.commit(plan, StepResult((Sampled(SequenceId(0), 1),), 0.001), 0.0)
+
+
+def test_an_answer_whose_grammar_was_lost_is_cut_off() -> None:
+    """The end token was all that was left, so it is no end of the model's own."""
+    engine = Scheduler(tiny_facts(), EngineSettings())
+    engine.submit(submission(prompt=1, stop_tokens=(9,)), 0.0)
+    plan = engine.plan()
+    stepped = engine.commit(plan, StepResult((Sampled(SequenceId(0), 9, cut=True),), 0.01), 0.0)
+    assert [emission.finish for emission in stepped.emissions] == ["length"]

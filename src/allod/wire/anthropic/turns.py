@@ -26,7 +26,6 @@ from allod.wire.shape import json_text
 THEIR_CALL = "toolu_"
 OUR_CALL = "call_"
 
-_ATTRIBUTION = "x-anthropic-billing-header:"
 _ERROR = "Error: "
 
 _PLACES: Mapping[str, str] = {
@@ -58,10 +57,8 @@ def system_messages(system: str | Sequence[TextBlock] | None) -> Iterator[Messag
     """
     texts = [system] if isinstance(system, str) else [block.text for block in system or ()]
     for text in texts:
-        line, _, rest = text.partition("\n")
-        told = rest.lstrip("\n") if line.startswith(_ATTRIBUTION) else text
-        if told:
-            yield Message("system", told)
+        if text:
+            yield Message("system", text)
 
 
 def turn_messages(turns: Sequence[InputMessage]) -> Iterator[Message]:

@@ -11,6 +11,8 @@ from allod.core.formats import JsonSchema, PlainText
 from allod.core.ids import ModelName, RequestId, TenantId
 from allod.core.request import Conversation, GenerationRequest, Message
 from allod.core.tools import NamedTool, Tool, ToolCall
+from allod.text.settings import PromptSettings
+from allod.text.volatile import stable
 from allod.wire.anthropic.request import decode_count, decode_messages
 from allod.wire.anthropic.schema import components
 from allod.wire.dialect import Decoded, Envelope
@@ -85,17 +87,19 @@ def test_each_system_block_is_a_text_of_its_own() -> None:
 
 
 def test_what_changes_with_each_request_never_reaches_the_prompt() -> None:
-    """Two requests of Claude Code that differ in their billing line have the same messages."""
+    """Two requests of Claude Code that differ in their billing line are the same before they are rendered."""
     first, second = (
         conversation(
             system=[text(f"x-anthropic-billing-header: cc_version=2; cch={nonce};"), text("Be kind.")]
         )
         for nonce in ("a", "b")
     )
-    assert first == second
-    assert first.messages[0] == Message("system", "Be kind.")
+    kept = PromptSettings()
+    assert first != second
+    assert stable(first, kept) == stable(second, kept)
+    assert stable(first, kept).messages[0] == Message("system", "Be kind.")
     joined = conversation(system="x-anthropic-billing-header: cch=1;\n\nBe kind.")
-    assert joined.messages[0] == Message("system", "Be kind.")
+    assert stable(joined, kept).messages[0] == Message("system", "Be kind.")
 
 
 def test_a_system_turn_stays_where_it_is() -> None:
