@@ -1,6 +1,8 @@
 """A real encoder through the real server: all-MiniLM-L6-v2 beside the starter model."""
 
 import base64
+import os
+import shutil
 import struct
 from collections.abc import Iterator
 from math import sqrt
@@ -15,6 +17,7 @@ from tokenizers import Tokenizer
 from allod.registry.catalog import Catalog
 from allod.registry.minilm import MINILM_NAME
 from allod.registry.pull import pull
+from allod.registry.starter import STARTER_NAME
 
 pytestmark = pytest.mark.model
 
@@ -23,11 +26,21 @@ DIMENSIONS = 384
 
 
 @pytest.fixture(scope="module")
-def server(starter_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    catalog = Catalog(starter_home / "models")
+def home(starter_home: Path) -> Path:
+    """A home of its own, kept between runs: the encoder, and the starter as links to the same bytes."""
+    home = starter_home.with_name("test-home-encoder")
+    catalog = Catalog(home / "models")
+    if not catalog.holds(STARTER_NAME):
+        copied = (starter_home / "models" / STARTER_NAME, home / "models" / STARTER_NAME)
+        shutil.copytree(*copied, copy_function=os.link)
     if not catalog.holds(MINILM_NAME):
         pull(catalog, MINILM_NAME, None, lambda _: None)
-    with running_server(starter_home, tmp_path_factory.mktemp("embeddings") / "log") as running:
+    return home
+
+
+@pytest.fixture(scope="module")
+def server(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with running_server(home, tmp_path_factory.mktemp("embeddings") / "log") as running:
         yield running
 
 
@@ -52,13 +65,13 @@ def test_near_texts_have_near_vectors(client: openai.OpenAI) -> None:
     assert answer.usage.prompt_tokens == answer.usage.total_tokens > 15
 
 
-def test_every_form_of_input_and_output_agrees(client: openai.OpenAI, starter_home: Path) -> None:
+def test_every_form_of_input_and_output_agrees(client: openai.OpenAI, home: Path) -> None:
     """Base64 is the SDK's default; token arrays are what some clients send; a shorter vector has length 1."""
     plain = client.embeddings.create(model=MINILM_NAME, input=TEXTS[0], encoding_format="float")
     coded = client.embeddings.create(model=MINILM_NAME, input=TEXTS[0], encoding_format="base64")
     raw = base64.b64decode(str(coded.data[0].embedding))
     assert struct.unpack(f"<{DIMENSIONS}f", raw) == pytest.approx(plain.data[0].embedding, abs=1e-6)
-    tokenizer = Tokenizer.from_file(str(starter_home / "models" / MINILM_NAME / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(home / "models" / MINILM_NAME / "tokenizer.json"))
     tokenizer.no_padding()
     tokens = tokenizer.encode(TEXTS[0]).ids
     by_tokens = client.embeddings.create(model=MINILM_NAME, input=tokens, encoding_format="float")
@@ -90,7 +103,7 @@ def test_models_do_what_they_are_for(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="/v1/embeddings"):
         client.chat.completions.create(model=MINILM_NAME, messages=[{"role": "user", "content": "hi"}])
     with pytest.raises(openai.BadRequestError, match="embeds none"):
-        client.embeddings.create(model="smollm2-135m", input="hi")
+        client.embeddings.create(model=STARTER_NAME, input="hi")
     with pytest.raises(openai.BadRequestError, match="generates text"):
         client.post("/tokenize", body={"model": MINILM_NAME, "prompt": "hi"}, cast_to=object)
     with pytest.raises(openai.BadRequestError, match="512"):
