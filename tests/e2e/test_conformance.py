@@ -27,8 +27,8 @@ ASK = "What is the capital of France?"
 TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": ASK}]
 PLACE = {
     "type": "object",
-    "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]}, "days": {"enum": [1, 2, 3]}},
-    "required": ["city", "days"],
+    "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]}},
+    "required": ["city"],
     "additionalProperties": False,
 }
 FUNCTION = {"name": "weather", "description": "Weather of a city", "parameters": PLACE, "strict": True}
@@ -51,14 +51,15 @@ class Said:
     Attributes:
         calls: name and arguments of each.
         finish: why it ended.
-        scores: log probabilities, as the dialect writes them.
+        scores: log probabilities, as the dialect writes them; a prompt that was read in other chunks
+            may change their last digits.
     """
 
     text: str = ""
     reasoning: str = ""
     calls: list[tuple[str, str]] = field(default_factory=list)
     finish: str | None = None
-    scores: list[Any] = field(default_factory=list)
+    scores: list[Any] = field(default_factory=list, compare=False)
 
 
 Answer = tuple[list[Said], Mapping[str, int]]
@@ -224,6 +225,7 @@ def assert_same(one: Answer, other: Answer) -> None:
             for _, arguments in first.calls:
                 assert isinstance(json.loads(arguments), dict)
         assert first == second
+        assert first.scores == rounded(second.scores)
     assert one[1] == other[1]
 
 
@@ -241,6 +243,15 @@ def test_chat(http: httpx2.Client, name: str) -> None:
     assert len({(event["id"], event["created"], event["model"]) for event in events[:-1]}) == 1
     assert_same(whole_choices(answer), streamed_choices(events, body.get("n", 1)))
     check_chat(name, whole_choices(answer)[0][0])
+
+
+def rounded(scores: Any) -> Any:
+    """What equals the same with log probabilities that are off by less than a hundredth."""
+    if isinstance(scores, float):
+        return pytest.approx(scores, abs=0.01)
+    if isinstance(scores, dict):
+        return {name: rounded(score) for name, score in scores.items()}
+    return [rounded(score) for score in scores] if isinstance(scores, list | tuple) else scores
 
 
 def check_chat(name: str, said: Said) -> None:
@@ -310,7 +321,7 @@ def test_responses(http: httpx2.Client, name: str) -> None:
     assert [event["type"] for event in events[:2]] == ["response.created", "response.in_progress"]
     final = events[-1]["response"]
     assert events[-1]["type"] == f"response.{final['status']}"
-    assert without_ids(final) == without_ids(answer)
+    assert without_ids(final) == rounded(without_ids(answer))
     assert told(events) == final["output"]
     done = "response.function_call_arguments.done"
     complete = [
