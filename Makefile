@@ -24,8 +24,9 @@ help: ## list the targets
 up: $(READY) ## install what is needed, then serve (ARGS="--port 9000")
 	@exec $(BIN)/allod up $(ARGS)
 
-test: $(DEV_READY) ## all tests
-	@$(BIN)/pytest $(PYTEST_ARGS)
+test: $(DEV_READY) ## all tests: the small ones side by side, then those that need the whole machine
+	@$(BIN)/pytest -q -n 2 -m "not slow and not model" $(PYTEST_ARGS)
+	@$(BIN)/pytest -q -m "slow or model" --durations=10 $(PYTEST_ARGS)
 
 quick: $(DEV_READY) ## the tests that fit into a minute
 	@$(BIN)/pytest -q -n 2 -m "not slow and not model" $(PYTEST_ARGS)
