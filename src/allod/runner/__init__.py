@@ -1,4 +1,4 @@
-"""runner: tensors. Loads a model, holds KV state, runs one step, samples.
+"""runner: tensors. Loads a model, holds KV state, runs one step, masks and samples, embeds.
 
 Lives here: everything that touches `mlx` and `mlx_lm` (with device).
 Never: text, HTTP, scheduling decisions.

@@ -1,6 +1,6 @@
 """wire: dialects without I/O: foreign JSON to requests, events to foreign JSON.
 
-Lives here: the OpenAI shapes, their validation and their errors, SSE framing.
+Lives here: shapes of OpenAI, Anthropic and LM Studio, files and batches, their checks and errors, SSE.
 Never: sockets, clocks, models.
-Enter: api.
+Enter: api, service (what is kept is written in a dialect).
 """
