@@ -33,6 +33,8 @@ from allod.local.render import PromptRenderer
 from allod.testing.models import tiny_card
 from allod.wire.sse import SseParser
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parents[2] / "golden" / "agents"
 AGENTS = sorted(path.stem for path in GOLDEN.glob("*.json"))
 WHOLE = "Qwen 3"

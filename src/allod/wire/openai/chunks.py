@@ -22,7 +22,7 @@ from allod.core.usage import Usage
 from allod.wire.dialect import Header
 from allod.wire.openai.errors import error_body
 from allod.wire.openai.shapes import chat_logprobs, completion_logprobs, head, usage_shape
-from allod.wire.sse import DONE, comment, frame
+from allod.wire.sse import DONE, comment, frame, one_line
 
 _encode = msgspec.json.Encoder().encode
 _Structure = ReasoningDelta | ToolCallStarted | ToolCallDelta
@@ -48,7 +48,7 @@ class _Chunks(ABC):
         """The bytes that this event adds to the stream, often none."""
         match event:
             case TextDelta() | ReasoningDelta() | ToolCallStarted() | ToolCallDelta():
-                return _one_line(self._delta(event))
+                return one_line(self._delta(event))
             case Accepted():
                 return b"".join(map(self._opening, range(self._choices)))
             case ChoiceFinished():
@@ -82,15 +82,6 @@ class _Chunks(ABC):
 
     @abstractmethod
     def _end(self, end: ChoiceFinished) -> bytes: ...
-
-
-def _one_line(event: bytes) -> bytes:
-    """Escape what Unicode takes for a line end and SSE does not: many clients split lines by Unicode."""
-    return (
-        event.replace("\u0085".encode(), rb"\u0085")
-        .replace("\u2028".encode(), rb"\u2028")
-        .replace("\u2029".encode(), rb"\u2029")
-    )
 
 
 class ChatChunks(_Chunks):
