@@ -24,12 +24,12 @@ help: ## list the targets
 up: $(READY) ## install what is needed, then serve (ARGS="--port 9000")
 	@exec $(BIN)/allod up $(ARGS)
 
-test: $(DEV_READY) ## all tests: the small ones side by side, then those that need the whole machine
-	@$(BIN)/pytest -q -n 2 -m "not slow and not model" $(PYTEST_ARGS)
-	@$(BIN)/pytest -q -m "slow or model" --durations=10 $(PYTEST_ARGS)
+test: $(DEV_READY) ## all tests: first those that can run side by side, then those with real servers
+	@$(BIN)/pytest -q -n 2 -m "not model" $(PYTEST_ARGS)
+	@$(BIN)/pytest -q -m model --durations=10 $(PYTEST_ARGS)
 
 quick: $(DEV_READY) ## the tests that fit into a minute
-	@$(BIN)/pytest -q -n 2 -m "not slow and not model" $(PYTEST_ARGS)
+	@$(BIN)/pytest -q -n 2 --hypothesis-profile quick -m "not slow and not model" $(PYTEST_ARGS)
 
 check: $(DEV_READY) ## format, lint, types, import contract, generated docs
 	$(BIN)/ruff format --check src tests tools bench

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.model, pytest.mark.slow]
 ANSWERS = 500
 CHOICES = 4
 REQUESTS_AT_ONCE = 4
-MOST_TOKENS = 48
+MOST_TOKENS = 32
 
 
 def closed(**properties: object) -> dict[str, object]:
@@ -31,14 +31,14 @@ def closed(**properties: object) -> dict[str, object]:
 COLOUR = {"type": "string", "enum": ["red", "green", "blue"]}
 SMALL = {"type": "integer", "minimum": 0, "maximum": 99}
 SCHEMAS: list[dict[str, object]] = [
-    closed(colour=COLOUR),
-    closed(count=SMALL, sure={"type": "boolean"}),
-    closed(name={"type": "string", "maxLength": 6}),
-    closed(sizes={"type": "array", "items": SMALL, "maxItems": 3}),
-    closed(unit={"anyOf": [{"const": "km"}, {"type": "null"}]}),
-    closed(code={"type": "string", "pattern": "^[A-Z]{2}-[0-9]{2}$"}),
-    {**closed(first={"$ref": "#/$defs/part"}), "$defs": {"part": closed(colour=COLOUR)}},
-    closed(price={"type": "number", "minimum": 0, "exclusiveMaximum": 10, "multipleOf": 0.25}),
+    closed(a=COLOUR),
+    closed(a=SMALL, b={"type": "boolean"}),
+    closed(a={"type": "string", "maxLength": 3}),
+    closed(a={"type": "array", "items": SMALL, "maxItems": 2}),
+    closed(a={"anyOf": [{"const": "km"}, {"type": "null"}]}),
+    closed(a={"type": "string", "pattern": "^[A-Z]-[0-9]$"}),
+    {**closed(a={"$ref": "#/$defs/part"}), "$defs": {"part": {"enum": ["x", 1, True]}}},
+    closed(a={"type": "number", "minimum": 0, "exclusiveMaximum": 10, "multipleOf": 0.25}),
 ]
 
 
