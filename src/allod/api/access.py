@@ -1,5 +1,8 @@
 """Who may come in: the policy on API keys."""
 
+from starlette.types import Scope
+
+from allod.api.exchange import Exchange
 from allod.api.hosts import is_loopback
 from allod.api.keys import KeyFile
 from allod.api.settings import ApiSettings
@@ -7,6 +10,11 @@ from allod.core.errors import ConfigurationError, NotAuthenticated
 from allod.core.ids import TenantId
 
 LOCAL_TENANT = TenantId("local")
+
+
+def tenant_of(scope: Scope) -> TenantId:
+    """Who asks."""
+    return Exchange.of(scope).tenant or LOCAL_TENANT
 
 
 class Access:

@@ -4,6 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from allod.api.generate import Generator
+from allod.api.json_answer import json_answer
 from allod.service.chat import ChatService
 from allod.wire.anthropic.request import decode_count, decode_messages
 from allod.wire.anthropic.whole import count_body
@@ -23,4 +24,4 @@ class AnthropicRoutes:
     async def count_tokens(self, request: Request) -> Response:
         """Count the tokens of the prompt that a conversation would be answered from."""
         asked = decode_count(*await self._generator.read(request))
-        return Response(count_body(await self._chat.count(asked)), media_type="application/json")
+        return json_answer(count_body(await self._chat.count(asked)))

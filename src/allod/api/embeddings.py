@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from allod.api.exchange import Exchange
+from allod.api.exchange import Exchange, bare_id
 from allod.api.generate import Generator, ignored_header
+from allod.api.json_answer import json_answer
 from allod.core.usage import Usage
 from allod.service.embeddings import EmbeddingService
 from allod.wire.dialect import Envelope
@@ -37,7 +38,7 @@ class EmbeddingRoutes:
         """Documents by how near they are to a query."""
         asked = decode_rerank(*await self._read(request))
         card, ranked, tokens = await _while_there(request, self._embeddings.rank(asked.request))
-        identifier = asked.request.request.removeprefix("req-")
+        identifier = bare_id(asked.request.request)
         scores = [(one.index, one.score) for one in ranked]
         body = rerank_body(identifier, card.name, asked, scores, tokens)
         return _answer(request, body, tokens, asked.ignored)
@@ -51,7 +52,7 @@ class EmbeddingRoutes:
 
 def _answer(request: Request, body: bytes, tokens: int, ignored: tuple[str, ...]) -> Response:
     Exchange.of(request.scope).usage = Usage(tokens, 0)
-    return Response(body, media_type="application/json", headers=ignored_header(ignored))
+    return json_answer(body, ignored_header(ignored))
 
 
 async def _while_there(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:

@@ -26,12 +26,19 @@ _BEGINNINGS = frozenset({"http.response.start", "websocket.accept", "websocket.h
 """Messages with which an answer begins. That a WebSocket is accepted has no status of its own."""
 
 _STATE_KEY = "exchange"
+_REQUEST_PREFIX = "req-"
 _access = logging.getLogger(ACCESS_LOG)
 _log = logging.getLogger(__name__)
 
 
-def _new_request_id() -> RequestId:
-    return RequestId(f"req-{uuid4().hex}")
+def new_request_id() -> RequestId:
+    """An id that no other request has."""
+    return RequestId(_REQUEST_PREFIX + uuid4().hex)
+
+
+def bare_id(request: RequestId) -> str:
+    """A request's id without what marks it as one; dialects name answers by it."""
+    return request.removeprefix(_REQUEST_PREFIX)
 
 
 @dataclass(slots=True)
@@ -46,7 +53,7 @@ class Exchange:
         abandoned: the client left before the answer was complete.
     """
 
-    request: RequestId = field(default_factory=_new_request_id)
+    request: RequestId = field(default_factory=new_request_id)
     tenant: TenantId | None = None
     usage: Usage | None = None
     status: int | None = None

@@ -1,13 +1,14 @@
 """The routes of files: read the form, call the service, encode."""
 
+from operator import attrgetter
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from allod.api.access import LOCAL_TENANT
-from allod.api.exchange import Exchange
+from allod.api.access import tenant_of
+from allod.api.json_answer import json_answer
 from allod.core.errors import BodyTooLarge
-from allod.core.ids import TenantId
 from allod.service.files import FileService
 from allod.service.settings import BatchSettings
 from allod.wire.files import deleted_file, understood_upload
@@ -29,29 +30,31 @@ class FileRoutes:
     async def create(self, request: Request) -> Response:
         """Keep a file."""
         upload = understood_upload(await self._read_form(request))
-        return _json(msgspec.json.encode(await self._files.create(upload, tenant_of(request))))
+        return json_answer(msgspec.json.encode(await self._files.create(upload, tenant_of(request.scope))))
 
     async def list_files(self, request: Request) -> Response:
         """The files of who asks, from the newest."""
         page = understood_page(request.query_params, default=_MOST_FILES, most=_MOST_FILES)
         purpose = request.query_params.get("purpose")
-        return _json(page_body(await self._files.all(tenant_of(request), purpose), page))
+        return json_answer(
+            page_body(await self._files.all(tenant_of(request.scope), purpose), page, attrgetter("id"))
+        )
 
     async def get(self, request: Request, file_id: str) -> Response:
         """What is known of a file."""
-        file, _ = await self._files.one(file_id, tenant_of(request))
-        return _json(msgspec.json.encode(file))
+        file, _ = await self._files.one(file_id, tenant_of(request.scope))
+        return json_answer(msgspec.json.encode(file))
 
     async def content(self, request: Request, file_id: str) -> Response:
         """The bytes of a file. A browser saves them: what strangers uploaded is no page of ours."""
-        _, content = await self._files.one(file_id, tenant_of(request))
+        _, content = await self._files.one(file_id, tenant_of(request.scope))
         headers = {"Content-Disposition": "attachment", "X-Content-Type-Options": "nosniff"}
         return Response(content, media_type="application/octet-stream", headers=headers)
 
     async def delete(self, request: Request, file_id: str) -> Response:
         """Forget a file."""
-        await self._files.delete(file_id, tenant_of(request))
-        return _json(deleted_file(file_id))
+        await self._files.delete(file_id, tenant_of(request.scope))
+        return json_answer(deleted_file(file_id))
 
     async def _read_form(self, request: Request) -> dict[str, Part]:
         """The form of the body.
@@ -82,12 +85,3 @@ class FileRoutes:
             f"The file is longer than {self._settings.max_file_bytes} bytes, the limit of this server; "
             "split it, or raise the setting batches.max_file_bytes."
         )
-
-
-def tenant_of(request: Request) -> TenantId:
-    """Who asks."""
-    return Exchange.of(request.scope).tenant or LOCAL_TENANT
-
-
-def _json(body: bytes) -> Response:
-    return Response(body, media_type="application/json")

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from uuid import uuid4
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from allod.api.access import LOCAL_TENANT
+from allod.api.access import tenant_of
 from allod.api.body import read_json_body
-from allod.api.exchange import Exchange
+from allod.api.exchange import Exchange, bare_id
 from allod.api.feed import OpenFeeds
 from allod.api.settings import ApiSettings
 from allod.api.streaming import StreamedAnswer, WholeAnswer
@@ -19,7 +18,6 @@ from allod.service.chat import ChatService
 from allod.service.models import ModelService
 from allod.wire.dialect import Decoded, Decoder, Envelope, Header
 
-_REQUEST_PREFIX = "req-"
 _MAX_IGNORED_SHOWN = 32
 
 
@@ -51,14 +49,12 @@ class Generator:
 
     async def read(self, request: Request) -> tuple[bytes, Envelope]:
         """The body, and what is known beside it."""
-        exchange = Exchange.of(request.scope)
-        envelope = self.envelope(exchange.request, exchange.tenant or LOCAL_TENANT)
+        envelope = self.envelope(Exchange.of(request.scope).request, tenant_of(request.scope))
         return await read_json_body(request, self._settings.max_body_bytes), envelope
 
     def envelope(self, request: RequestId, tenant: TenantId) -> Envelope:
         """What a decoder is told beside the body."""
-        default = self._models.default()
-        return Envelope(request, tenant, default.name if default else None)
+        return envelope_of(self._models, request, tenant)
 
     def open(self, decoded: Decoded) -> tuple[Header, AsyncGenerator[Event, None]]:
         """The head of the answer and its events; nothing runs before the first event is asked for.
@@ -66,10 +62,7 @@ class Generator:
         Raises:
             ModelNotFound: the body names a model that is not in the catalogue.
         """
-        card, events = self._chat.answer_all(decoded.requests)
-        identifier = decoded.requests[0].request.removeprefix(_REQUEST_PREFIX)
-        choices = sum(request.choices for request in decoded.requests)
-        return Header(identifier, int(time.time()), card.name, choices), events
+        return opened(self._chat, decoded)
 
     def answer(self, decoded: Decoded) -> Response:
         """The answer of a decoded body."""
@@ -85,9 +78,21 @@ class Generator:
         return StreamedAnswer(events, encoder, self._feeds, self._settings.keepalive_seconds, headers)
 
 
-def new_request_id() -> RequestId:
-    """An id for a request that no HTTP request stands for, such as a line of a batch."""
-    return RequestId(_REQUEST_PREFIX + uuid4().hex)
+def opened(chat: ChatService, decoded: Decoded) -> tuple[Header, AsyncGenerator[Event, None]]:
+    """The head of an answer and its events; nothing runs before the first event is asked for.
+
+    Raises:
+        ModelNotFound: the body names a model that is not in the catalogue.
+    """
+    card, events = chat.answer_all(decoded.requests)
+    choices = sum(request.choices for request in decoded.requests)
+    return Header(bare_id(decoded.requests[0].request), int(time.time()), card.name, choices), events
+
+
+def envelope_of(models: ModelService, request: RequestId, tenant: TenantId) -> Envelope:
+    """What a decoder is told beside the body."""
+    default = models.default()
+    return Envelope(request, tenant, default.name if default else None)
 
 
 def ignored_header(ignored: tuple[str, ...]) -> dict[str, str]:

@@ -1,15 +1,15 @@
 """The lines of a batch: bodies like those of a route, answered whole and at low priority."""
 
-import time
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
+from allod.api.generate import envelope_of, opened
 from allod.core.ids import RequestId, TenantId
 from allod.service.chat import ChatService
 from allod.service.embeddings import EmbeddingService
 from allod.service.models import ModelService
-from allod.wire.dialect import Decoded, Decoder, Envelope, Header
+from allod.wire.dialect import Decoded, Decoder
 from allod.wire.embeddings import decode_embeddings, embeddings_body
 from allod.wire.openai.request import decode_chat, decode_completion
 from allod.wire.responses.request import decode_response
@@ -45,8 +45,7 @@ class BatchLines:
         Raises:
             AllodError: there is none.
         """
-        default = self._models.default()
-        envelope = Envelope(request, tenant, default.name if default else None)
+        envelope = envelope_of(self._models, request, tenant)
         if endpoint == EMBEDDINGS:
             asked = decode_embeddings(body, envelope)
             card, found = await self._embeddings.embed(asked.request, asked.dimensions)
@@ -54,11 +53,9 @@ class BatchLines:
         return _OK, await self._generated(DECODERS[endpoint](body, envelope))
 
     async def _generated(self, decoded: Decoded) -> bytes:
-        requests = tuple(replace(request, priority="batch") for request in decoded.requests)
-        card, events = self._chat.answer_all(requests)
-        choices = sum(request.choices for request in requests)
-        identifier = requests[0].request.removeprefix("req-")
-        collector = decoded.collector(Header(identifier, int(time.time()), card.name, choices))
+        quiet = tuple(replace(request, priority="batch") for request in decoded.requests)
+        header, events = opened(self._chat, replace(decoded, requests=quiet))
+        collector = decoded.collector(header)
         async with aclosing(events):
             async for event in events:
                 collector.feed(event)

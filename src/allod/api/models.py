@@ -4,6 +4,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from allod.api.json_answer import json_answer
 from allod.api.speech import speaks_anthropic
 from allod.service.models import ModelService
 from allod.wire.anthropic import models as anthropic
@@ -21,24 +22,22 @@ class ModelRoutes:
         """Every model that can be asked for, loaded or not."""
         models, aliases = self._models.all(), self._models.aliases()
         if speaks_anthropic(request.scope):
-            return _json(anthropic.model_list(models, aliases, anthropic.decode_page(request.query_params)))
-        return _json(openai.model_list(models, aliases))
+            return json_answer(
+                anthropic.model_list(models, aliases, anthropic.decode_page(request.query_params))
+            )
+        return json_answer(openai.model_list(models, aliases))
 
     async def get_model(self, request: Request, model: str) -> Response:
         """One model, by its key or an alias."""
         card, hosted = self._models.one(model)
         if speaks_anthropic(request.scope):
-            return _json(msgspec.json.encode(anthropic.model_body(card, hosted, model)))
-        return _json(msgspec.json.encode(openai.model_body(card, hosted)))
+            return json_answer(msgspec.json.encode(anthropic.model_body(card, hosted, model)))
+        return json_answer(msgspec.json.encode(openai.model_body(card, hosted)))
 
     async def list_entries(self) -> Response:
         """Every model, as LM Studio lists them."""
-        return _json(model_entries(self._models.all()))
+        return json_answer(model_entries(self._models.all()))
 
     async def get_entry(self, model: str) -> Response:
         """One model, as LM Studio describes it."""
-        return _json(msgspec.json.encode(model_entry(*self._models.one(model))))
-
-
-def _json(body: bytes) -> Response:
-    return Response(body, media_type="application/json")
+        return json_answer(msgspec.json.encode(model_entry(*self._models.one(model))))

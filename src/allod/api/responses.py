@@ -7,23 +7,26 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from allod.api.access import LOCAL_TENANT
-from allod.api.exchange import Exchange
+from allod.api.access import tenant_of
 from allod.api.generate import Generator
+from allod.api.json_answer import json_answer
 from allod.core.errors import InvalidRequest
 from allod.core.events import Accepted, Event, Finished
-from allod.core.ids import TenantId
 from allod.core.usage import Timings, Usage
 from allod.service.chat import ChatService
 from allod.service.models import ModelService
 from allod.service.responses import Chain, Entry, ResponseService
 from allod.wire.dialect import Decoded, Envelope, Header
+from allod.wire.openai.request import model_of
+from allod.wire.pages import understood_page
 from allod.wire.responses.compact import decoded_compaction, understood_compaction
-from allod.wire.responses.request import Known, Understood, model_of, prepared, stored_input, understood
+from allod.wire.responses.request import Known, Understood, prepared, stored_input, understood
 from allod.wire.responses.shapes import Echo, Json, response_id
-from allod.wire.responses.store import StoredResponse, deleted, item_list, understood_page
+from allod.wire.responses.store import StoredResponse, deleted, item_list
 from allod.wire.responses.whole import ResponseWhole
 
+_USUAL_ITEMS = 20
+_MOST_ITEMS = 100
 _NOWHERE: Mapping[str, Chain] = {}
 
 
@@ -132,7 +135,7 @@ class ResponsesRoutes:
         body, envelope = await self._generator.read(request)
         turn = await self._maker.begin(understood(body), envelope, _NOWHERE)
         count = await self._chat.count(turn.decoded.requests[0])
-        return _json(msgspec.json.encode({"object": "response.input_tokens", "input_tokens": count}))
+        return json_answer(msgspec.json.encode({"object": "response.input_tokens", "input_tokens": count}))
 
     async def get(self, request: Request, response_id: str) -> Response:
         """A stored response."""
@@ -140,22 +143,22 @@ class ResponsesRoutes:
             raise InvalidRequest(
                 "stream: a stored response is not streamed again; leave the parameter out", param="stream"
             )
-        return _shown(await self._responses.get(response_id, _tenant(request)))
+        return _shown(await self._responses.get(response_id, tenant_of(request.scope)))
 
     async def delete(self, request: Request, response_id: str) -> Response:
         """Forget a stored response."""
-        await self._responses.delete(response_id, _tenant(request))
-        return _json(deleted(response_id))
+        await self._responses.delete(response_id, tenant_of(request.scope))
+        return json_answer(deleted(response_id))
 
     async def cancel(self, request: Request, response_id: str) -> Response:
         """Break off a response that is on its way."""
-        return _shown(await self._responses.cancel(response_id, _tenant(request)))
+        return _shown(await self._responses.cancel(response_id, tenant_of(request.scope)))
 
     async def input_items(self, request: Request, response_id: str) -> Response:
         """The items that were new in the request of a stored response."""
-        page = understood_page(request.query_params)
-        stored = await self._responses.get(response_id, _tenant(request))
-        return _json(item_list(stored.input_items(), page))
+        page = understood_page(request.query_params, default=_USUAL_ITEMS, most=_MOST_ITEMS)
+        stored = await self._responses.get(response_id, tenant_of(request.scope))
+        return json_answer(item_list(stored.input_items(), page))
 
 
 async def _silence() -> AsyncGenerator[Event, None]:
@@ -168,13 +171,5 @@ def items_of(chain: Chain) -> list[Json]:
     return [item for stored in chain for item in stored.items()]
 
 
-def _tenant(request: Request) -> TenantId:
-    return Exchange.of(request.scope).tenant or LOCAL_TENANT
-
-
 def _shown(stored: StoredResponse) -> Response:
-    return _json(bytes(stored.response))
-
-
-def _json(body: bytes) -> Response:
-    return Response(body, media_type="application/json")
+    return json_answer(bytes(stored.response))

@@ -4,6 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from allod.api.generate import Generator
+from allod.api.json_answer import json_answer
 from allod.service.tokens import TokenService
 from allod.wire.tokens import decode_detokenize, decode_tokenize, detokenized_body, tokenized_body
 
@@ -19,11 +20,10 @@ class TokenRoutes:
         """The tokens of a text, or of a conversation as the model's template writes it."""
         asked = decode_tokenize(*await self._generator.read(request))
         tokens = await self._tokens.tokens(asked)
-        body = tokenized_body(tokens, self._tokens.context_tokens(asked.model))
-        return Response(body, media_type="application/json")
+        return json_answer(tokenized_body(tokens, self._tokens.context_tokens(asked.model)))
 
     async def detokenize(self, request: Request) -> Response:
         """The text of tokens, special tokens included."""
         asked = decode_detokenize(*await self._generator.read(request))
         text = await self._tokens.text(asked.model, asked.tokens)
-        return Response(detokenized_body(text), media_type="application/json")
+        return json_answer(detokenized_body(text))

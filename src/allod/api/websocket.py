@@ -15,10 +15,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketState
 
-from allod.api.access import LOCAL_TENANT
-from allod.api.exchange import Exchange, internal_failure
+from allod.api.access import tenant_of
+from allod.api.exchange import Exchange, internal_failure, new_request_id
 from allod.api.feed import EventFeed, OpenFeeds, is_last
-from allod.api.generate import Generator, new_request_id
+from allod.api.generate import Generator
 from allod.api.responses import ResponseMaker, Turn
 from allod.api.settings import ApiSettings
 from allod.core.errors import AllodError, Busy, InvalidRequest
@@ -110,7 +110,7 @@ class _Connection:
         try:
             read = _understood(body)
             previous = read.previous
-            envelope = self._generator.envelope(new_request_id(), self._exchange.tenant or LOCAL_TENANT)
+            envelope = self._generator.envelope(new_request_id(), tenant_of(self._socket.scope))
             silent = read.asked.unknown.get("generate") is False
             await self._make(await self._maker.begin(read, envelope, self._near, silent=silent))
         except AllodError as error:

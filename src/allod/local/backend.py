@@ -18,7 +18,7 @@ from allod.core.request import GenerationRequest
 from allod.core.sampling import Sampling
 from allod.local.answer import Answer
 from allod.local.link import Link, Mailbox
-from allod.local.refusals import check, fitted, refusal
+from allod.local.refusals import check, fitted, prompt_field, refusal
 from allod.local.render import Prompts, Rendered
 from allod.local.settings import LocalSettings
 from allod.local.stream import ChoiceStream
@@ -112,7 +112,7 @@ class LocalBackend:
         mailbox = held.enter_context(link.open(_submit(order, link)))
         verdict = await mailbox.next()
         if isinstance(verdict, Refused):
-            raise refusal(verdict, order.request)
+            raise refusal(verdict, prompt_field(order.request))
         return mailbox
 
 

@@ -9,11 +9,8 @@ from pathlib import Path
 from allod.core.card import ModelCard
 from allod.core.embedding import EmbeddingRequest, Embeddings
 from allod.core.errors import (
-    AllodError,
-    Busy,
     ContextLengthExceeded,
     ImportRefused,
-    InternalFailure,
     InvalidRequest,
     ModelUnavailable,
     Overflow,
@@ -21,6 +18,7 @@ from allod.core.errors import (
 from allod.core.ids import ModelName, TokenId
 from allod.core.messages import Embed, Embedded, Refused
 from allod.local.backend import Leases
+from allod.local.refusals import check_ids, refusal
 from allod.text.rows import RowCodec
 
 Rows = tuple[tuple[TokenId, ...], ...]
@@ -57,7 +55,7 @@ class LocalEmbedder:
                         case Embedded(vectors=vectors):
                             return Embeddings(vectors, sum(map(len, rows)))
                         case Refused() as refused:
-                            raise _refusal(refused)
+                            raise refusal(refused, "input")
                         case _:
                             pass
 
@@ -96,23 +94,4 @@ def _check(field: str, row: tuple[TokenId, ...], card: ModelCard) -> None:
             param=field,
             overflow=Overflow(len(row), None, card.context_tokens),
         )
-    for token in row:
-        if not 0 <= token < card.vocabulary:
-            raise InvalidRequest(
-                f"{field}: {token} is not a token id of this model; ids are 0 to {card.vocabulary - 1}",
-                param=field,
-            )
-
-
-def _refusal(refused: Refused) -> AllodError:
-    match refused.reason:
-        case "context":
-            return ContextLengthExceeded(refused.message, param="input")
-        case "invalid":
-            return InvalidRequest(refused.message)
-        case "queue_full":
-            return Busy(refused.message, retry_after_seconds=refused.retry_after_seconds)
-        case "draining":
-            return ModelUnavailable(refused.message, retry_after_seconds=refused.retry_after_seconds)
-        case unknown:
-            return InternalFailure(f"The worker refused to embed ({unknown}): {refused.message}")
+    check_ids(field, row, card.vocabulary)

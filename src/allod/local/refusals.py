@@ -1,5 +1,6 @@
 """Why a request is not answered: what its model's card tells, and what a worker says."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from allod.core.card import ModelCard
@@ -13,6 +14,7 @@ from allod.core.errors import (
     ModelUnavailable,
     Overflow,
 )
+from allod.core.ids import TokenId
 from allod.core.messages import Refused
 from allod.core.request import Conversation, GenerationRequest
 
@@ -38,7 +40,8 @@ def check(request: GenerationRequest, tokens: tuple[int, ...], card: ModelCard) 
         field = prompt_field(request)
         raise InvalidRequest(f"{field}: the prompt has no tokens; send at least one", param=field)
     _check_context(request, len(tokens), card.context_tokens)
-    _check_vocabulary(request, tokens, card.vocabulary)
+    check_ids(prompt_field(request), tokens, card.vocabulary)
+    check_ids("logit_bias", (token for token, _ in request.sampling.logit_bias or ()), card.vocabulary)
 
 
 def fitted(request: GenerationRequest, prompt_tokens: int, card: ModelCard) -> GenerationRequest:
@@ -49,9 +52,8 @@ def fitted(request: GenerationRequest, prompt_tokens: int, card: ModelCard) -> G
     return replace(request, max_tokens=left)
 
 
-def refusal(refused: Refused, request: GenerationRequest) -> AllodError:
-    """The error for a submission that a worker did not take."""
-    field = prompt_field(request)
+def refusal(refused: Refused, field: str) -> AllodError:
+    """The error for a submission that a worker did not take; `field` is where its tokens came from."""
     match refused.reason:
         case "context":
             return ContextLengthExceeded(refused.message, param=field)
@@ -84,17 +86,15 @@ def _check_context(request: GenerationRequest, prompt_tokens: int, context_token
     raise ContextLengthExceeded(limit + asked, param=field, overflow=overflow)
 
 
-def _check_vocabulary(request: GenerationRequest, tokens: tuple[int, ...], vocabulary: int) -> None:
-    field = prompt_field(request)
+def check_ids(field: str, tokens: Iterable[TokenId], vocabulary: int) -> None:
+    """Refuse token ids that a model does not have.
+
+    Raises:
+        InvalidRequest: names the field and the first of them.
+    """
     for token in tokens:
         if not 0 <= token < vocabulary:
             raise InvalidRequest(
                 f"{field}: {token} is not a token id of this model; ids are 0 to {vocabulary - 1}",
                 param=field,
-            )
-    for token, _ in request.sampling.logit_bias or ():
-        if not 0 <= token < vocabulary:
-            raise InvalidRequest(
-                f"logit_bias: {token} is not a token id of this model; ids are 0 to {vocabulary - 1}",
-                param="logit_bias",
             )

@@ -7,7 +7,7 @@ import msgspec
 from pydantic import Field
 
 from allod.wire.files import require_expiry
-from allod.wire.openai.answers import (
+from allod.wire.json_schema import (
     COUNT,
     INTEGER,
     STRING,

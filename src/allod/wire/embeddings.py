@@ -4,34 +4,21 @@ from array import array
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
-from pydantic import Discriminator, Field, Tag, ValidationError
-from pydantic.json_schema import models_json_schema
+from pydantic import Discriminator, Field, Tag
 
 from allod.core.embedding import EmbeddingRequest, Embeddings
 from allod.core.ids import ModelName
-from allod.wire.body import parse_object
 from allod.wire.dialect import Envelope
-from allod.wire.openai.refusal import refusal, refused, shown_name
-from allod.wire.openai.schema import TokenId
+from allod.wire.openai.refusal import refused, shown_name
+from allod.wire.openai.request import validated
+from allod.wire.openai.schema import TokenId, prompt_kind, schemas_of
 from allod.wire.shape import Shape, Text
 
 MAX_INPUTS = 2048
 MAX_DIMENSIONS = 65_536
-
-AnyShape = TypeVar("AnyShape", bound=Shape)
-
-
-def _input_kind(value: object) -> str | None:
-    if isinstance(value, str):
-        return "#text"
-    if not isinstance(value, list) or not value:
-        return None
-    if isinstance(value[0], str):
-        return "#texts"
-    return "#rows" if isinstance(value[0], list) else "#row"
 
 
 def _document_kind(value: object) -> str:
@@ -48,9 +35,9 @@ class EmbeddingsRequest(Shape):
     input: Annotated[
         Annotated[Text, Tag("#text")]
         | Annotated[list[Text], Field(max_length=MAX_INPUTS), Tag("#texts")]
-        | Annotated[Row, Tag("#row")]
-        | Annotated[list[Row], Field(max_length=MAX_INPUTS), Tag("#rows")],
-        Discriminator(_input_kind),
+        | Annotated[Row, Tag("#tokens")]
+        | Annotated[list[Row], Field(max_length=MAX_INPUTS), Tag("#lists")],
+        Discriminator(prompt_kind),
     ] = Field(
         description=f"a string, a list of token ids, or a list of at most {MAX_INPUTS} of either, not empty"
     )
@@ -111,7 +98,7 @@ def decode_embeddings(body: bytes, envelope: Envelope) -> EmbeddingsAsked:
     Raises:
         InvalidRequest: it is wrong; names the field.
     """
-    asked = _validated(EmbeddingsRequest, body)
+    asked = validated(EmbeddingsRequest, body)
     inputs, fields = _inputs(asked.input)
     request = _request(asked.model, envelope, inputs, fields)
     return EmbeddingsAsked(request, asked.encoding_format == "base64", asked.dimensions, _ignored(asked))
@@ -123,7 +110,7 @@ def decode_rerank(body: bytes, envelope: Envelope) -> RerankAsked:
     Raises:
         InvalidRequest: it is wrong; names the field.
     """
-    asked = _validated(RerankRequest, body)
+    asked = validated(RerankRequest, body)
     documents = tuple(given if isinstance(given, str) else given.text for given in asked.documents)
     fields = ("query", *(f"documents[{index}]" for index in range(len(documents))))
     return RerankAsked(
@@ -170,18 +157,7 @@ def rerank_body(
 
 def components() -> dict[str, object]:
     """JSON schemas of both bodies and their parts, by name, for `components.schemas` of OpenAPI."""
-    _, schema = models_json_schema(
-        [(EmbeddingsRequest, "validation"), (RerankRequest, "validation")],
-        ref_template="#/components/schemas/{model}",
-    )
-    return dict(schema["$defs"])
-
-
-def _validated(shape: type[AnyShape], body: bytes) -> AnyShape:
-    try:
-        return shape.model_validate(parse_object(body))
-    except ValidationError as error:
-        raise refusal(error, shape) from error
+    return schemas_of(EmbeddingsRequest, RerankRequest)
 
 
 def _inputs(

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from allod.wire.multipart import Part
-from allod.wire.openai.answers import (
+from allod.wire.json_schema import (
     COUNT,
     INTEGER,
     STRING,
@@ -17,6 +16,7 @@ from allod.wire.openai.answers import (
     record,
     refer,
 )
+from allod.wire.multipart import Part
 from allod.wire.openai.refusal import refused, shown_name
 
 UPLOAD_PURPOSES = ("assistants", "batch", "evals", "fine-tune", "user_data", "vision")

@@ -1,21 +1,14 @@
 """Pages of lists, as OpenAI's cursor does them: `after`, `limit`, `order`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, TypeVar
 
 import msgspec
 
 from allod.wire.openai.refusal import refused, shown_name
 
-
-class Listed(Protocol):
-    """Something that is listed by its id."""
-
-    @property
-    def id(self) -> str:
-        """Unique in its list."""
-        ...
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +34,19 @@ def understood_page(query: Mapping[str, str], *, default: int, most: int) -> Pag
     return Page(int(limit), "asc" if order == "asc" else "desc", query.get("after"))
 
 
-def page_body(newest_first: Sequence[Listed], page: Page) -> bytes:
+def page_body(
+    newest_first: Sequence[Item],
+    page: Page,
+    id_of: Callable[[Item], object],
+    unknown: str = "got {}, which is not in the list; send an id of it",
+) -> bytes:
     """A page, as JSON.
+
+    Args:
+        newest_first: the whole list.
+        page: the part of it that is wanted.
+        id_of: the id of an item, unique in the list.
+        unknown: what is said of an id to come after that the list does not have.
 
     Raises:
         InvalidRequest: the list has no such item to come after.
@@ -50,19 +54,17 @@ def page_body(newest_first: Sequence[Listed], page: Page) -> bytes:
     ordered = list(newest_first if page.order == "desc" else reversed(newest_first))
     start = 0
     if page.after is not None:
-        names = [item.id for item in ordered]
+        names = list(map(id_of, ordered))
         if page.after not in names:
-            raise refused(
-                "after", f"got {shown_name(page.after)}, which is not in the list; send an id of it"
-            )
+            raise refused("after", unknown.format(shown_name(page.after)))
         start = names.index(page.after) + 1
     shown = ordered[start : start + page.limit]
     return msgspec.json.encode(
         {
             "object": "list",
             "data": shown,
-            "first_id": shown[0].id if shown else None,
-            "last_id": shown[-1].id if shown else None,
+            "first_id": id_of(shown[0]) if shown else None,
+            "last_id": id_of(shown[-1]) if shown else None,
             "has_more": start + page.limit < len(ordered),
         }
     )

@@ -11,7 +11,7 @@ from allod.core.request import GenerationRequest, RawText
 from allod.wire.body import parse_object
 from allod.wire.dialect import Envelope
 from allod.wire.openai.refusal import refused
-from allod.wire.openai.request import decode_chat, validated
+from allod.wire.openai.request import decode_chat, model_of, validated
 from allod.wire.openai.schema import TokenId as TokenShape
 from allod.wire.shape import Shape, Text
 
@@ -56,7 +56,7 @@ def decode_tokenize(body: bytes, envelope: Envelope) -> GenerationRequest:
         raise refused("prompt", "is missing; send a string, or messages")
     return GenerationRequest(
         request=envelope.request,
-        model=_model(asked.model, envelope),
+        model=model_of(asked.model, envelope),
         source=RawText(text, special=asked.add_special_tokens is not False),
         tenant=envelope.tenant,
     )
@@ -69,7 +69,7 @@ def decode_detokenize(body: bytes, envelope: Envelope) -> Detokenize:
         InvalidRequest: it is wrong; names the field.
     """
     asked = validated(DetokenizeRequest, body)
-    return Detokenize(_model(asked.model, envelope), tuple(asked.tokens))
+    return Detokenize(model_of(asked.model, envelope), tuple(asked.tokens))
 
 
 def tokenized_body(tokens: Sequence[TokenId], context_tokens: int) -> bytes:
@@ -80,10 +80,3 @@ def tokenized_body(tokens: Sequence[TokenId], context_tokens: int) -> bytes:
 def detokenized_body(text: str) -> bytes:
     """Answer of POST /detokenize, under the names of both servers."""
     return msgspec.json.encode({"prompt": text, "content": text})
-
-
-def _model(named: str | None, envelope: Envelope) -> ModelName:
-    model = envelope.default_model if named is None else ModelName(named)
-    if model is None:
-        raise refused("model", f"is missing; send {_MODEL}")
-    return model

@@ -97,7 +97,7 @@ def test_an_empty_prompt_is_refused() -> None:
 )
 def test_every_reason_has_its_error(reason: str, kind: type[AllodError], param: str | None) -> None:
     """A worker's refusal becomes the error whose status and code fit it."""
-    error = refusal(Refused(RequestId("r"), reason, "because"), ask())
+    error = refusal(Refused(RequestId("r"), reason, "because"), "messages")
     assert type(error) is kind
     assert "because" in error.message
     assert error.param == param
@@ -105,5 +105,5 @@ def test_every_reason_has_its_error(reason: str, kind: type[AllodError], param: 
 
 def test_a_full_queue_says_when_to_come_back() -> None:
     """Retry-After comes from the worker's measured rate."""
-    error = refusal(Refused(RequestId("r"), "queue_full", "full", retry_after_seconds=7), ask())
+    error = refusal(Refused(RequestId("r"), "queue_full", "full", retry_after_seconds=7), "messages")
     assert error.retry_after_seconds == 7

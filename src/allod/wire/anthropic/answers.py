@@ -3,7 +3,7 @@
 Narrowed to what we send, and closed: a field that is sent and not described is a fault that tests find.
 """
 
-from allod.wire.openai.answers import (
+from allod.wire.json_schema import (
     BOOLEAN,
     COUNT,
     NOTHING,

@@ -6,10 +6,9 @@ pydantic's own words, so these shapes need none of their own, except where a uni
 
 from typing import Annotated, Literal, cast
 
-from pydantic import BaseModel, Discriminator, Field, Tag
-from pydantic.json_schema import models_json_schema
+from pydantic import Discriminator, Field, Tag
 
-from allod.wire.openai.schema import MAX_TOKENS, MAX_TOOLS
+from allod.wire.openai.schema import MAX_TOKENS, MAX_TOOLS, schemas_of
 from allod.wire.openai.tools import ToolName
 from allod.wire.shape import JsonObject, Shape, Text
 
@@ -246,9 +245,4 @@ class CountTokensRequest(Prompted):
 
 def components() -> dict[str, object]:
     """JSON schemas of both bodies and their parts, by name, for `components.schemas` of OpenAPI."""
-    shapes: list[tuple[type[BaseModel], Literal["validation"]]] = [
-        (MessagesRequest, "validation"),
-        (CountTokensRequest, "validation"),
-    ]
-    _, schema = models_json_schema(shapes, ref_template="#/components/schemas/Anthropic{model}")
-    return {f"Anthropic{name}": part for name, part in schema["$defs"].items()}
+    return schemas_of(MessagesRequest, CountTokensRequest, prefix="Anthropic")

@@ -133,6 +133,18 @@ def validated(shape: type[AnyShape], body: bytes) -> AnyShape:
         raise refused("body", "is nested too deeply; send fewer levels of [ and {") from error
 
 
+def model_of(name: str | None, envelope: Envelope) -> ModelName:
+    """The model that is asked for.
+
+    Raises:
+        InvalidRequest: none is named, and there is more than one.
+    """
+    model = envelope.default_model if name is None else ModelName(name)
+    if model is None:
+        raise refused("model", "is missing; send the name of a model, as GET /v1/models lists it")
+    return model
+
+
 def _numbered(request: RequestId, index: int) -> RequestId:
     return request if index == 0 else RequestId(f"{request}-{index}")
 
@@ -239,13 +251,10 @@ def _form(asked: Generation, stated: AnswerForm) -> AnswerForm:
 def _request(
     asked: Generation, envelope: Envelope, source: PromptSource, limits: _Limits
 ) -> GenerationRequest:
-    model = envelope.default_model if asked.model is None else ModelName(asked.model)
-    if model is None:
-        raise refused("model", "is missing; send the name of a model, as GET /v1/models lists it")
     stops = [asked.stop] if isinstance(asked.stop, str) else asked.stop or []
     return GenerationRequest(
         request=envelope.request,
-        model=model,
+        model=model_of(asked.model, envelope),
         source=source,
         tenant=envelope.tenant,
         sampling=_wishes(asked, limits.alternatives),

@@ -30,7 +30,8 @@ def _stop_kind(value: object) -> str | None:
     return "#one" if isinstance(value, str) else "#many" if isinstance(value, list) else None
 
 
-def _prompt_kind(value: object) -> str | None:
+def prompt_kind(value: object) -> str | None:
+    """The branch of a union of a text, token ids, and lists of either; None for what is none of them."""
     if isinstance(value, str):
         return "#text"
     if not isinstance(value, list) or not value:
@@ -210,7 +211,7 @@ class CompletionRequest(Generation):
         | Annotated[list[Text], Field(max_length=MAX_PROMPTS), Tag("#texts")]
         | Annotated[list[TokenId], Tag("#tokens")]
         | Annotated[list[list[TokenId]], Field(max_length=MAX_PROMPTS), Tag("#lists")],
-        Discriminator(_prompt_kind),
+        Discriminator(prompt_kind),
     ] = Field(description=f"a string, a list of token ids, or a list of at most {MAX_PROMPTS} of either")
     logprobs: int | None = Field(
         default=None, ge=0, le=MAX_ALTERNATIVES, description=f"an integer from 0 to {MAX_ALTERNATIVES}"
@@ -223,9 +224,15 @@ class CompletionRequest(Generation):
     )
 
 
-def schemas_of(*shapes: type[BaseModel]) -> dict[str, object]:
-    """JSON schemas of bodies and their parts, by name, for `components.schemas` of OpenAPI."""
+def schemas_of(*shapes: type[BaseModel], prefix: str = "") -> dict[str, object]:
+    """JSON schemas of bodies and their parts, by name, for `components.schemas` of OpenAPI.
+
+    Args:
+        shapes: the bodies.
+        prefix: stands before every name, where two dialects have parts of one name.
+    """
     _, schema = models_json_schema(
-        [(shape, "validation") for shape in shapes], ref_template="#/components/schemas/{model}"
+        [(shape, "validation") for shape in shapes],
+        ref_template=f"#/components/schemas/{prefix}{{model}}",
     )
-    return dict(schema["$defs"])
+    return {f"{prefix}{name}": part for name, part in schema["$defs"].items()}

@@ -9,11 +9,11 @@ import msgspec
 from allod.core.events import Event, TextDelta
 from allod.core.request import Conversation, GenerationRequest, Message
 from allod.wire.dialect import Decoded, Envelope, Header
-from allod.wire.openai.request import validated
+from allod.wire.openai.request import model_of, validated
 from allod.wire.outcome import Outcome
 from allod.wire.responses.item_schema import Item, MessageItem
 from allod.wire.responses.items import messages_of
-from allod.wire.responses.request import Known, as_items, input_items, model_of, require_sound
+from allod.wire.responses.request import Known, as_items, input_items, require_sound
 from allod.wire.responses.schema import CompactRequest
 from allod.wire.responses.sealed import seal
 from allod.wire.responses.shapes import Echo, Json, item_id, response_id, usage_shape

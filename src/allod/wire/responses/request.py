@@ -8,12 +8,11 @@ import msgspec
 from pydantic import TypeAdapter
 
 from allod.core.errors import InvalidRequest
-from allod.core.ids import ModelName
 from allod.core.request import Conversation, GenerationRequest
 from allod.core.sampling import SamplingWishes
 from allod.wire.dialect import Decoded, Envelope
 from allod.wire.openai.refusal import refused
-from allod.wire.openai.request import validated
+from allod.wire.openai.request import model_of, validated
 from allod.wire.responses.echo import LOGPROBS, echo_of, ignored_in
 from allod.wire.responses.item_schema import Item, MessageItem, ReferenceItem
 from allod.wire.responses.items import messages_of, unknown_item
@@ -190,18 +189,6 @@ def resolved(items: Sequence[Item], known: Known) -> tuple[Item, ...]:
 def as_items(shapes: Sequence[Json]) -> tuple[Item, ...]:
     """Items that were kept, read again."""
     return tuple(_ITEMS.validate_python(list(shapes)))
-
-
-def model_of(name: str | None, envelope: Envelope) -> ModelName:
-    """The model that is asked for.
-
-    Raises:
-        InvalidRequest: none is named, and there is more than one.
-    """
-    model = envelope.default_model if name is None else ModelName(name)
-    if model is None:
-        raise refused("model", "is missing; send the name of a model, as GET /v1/models lists it")
-    return model
 
 
 def require_sound(asked: Shape) -> None:

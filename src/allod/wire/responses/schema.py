@@ -2,10 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag
-from pydantic.json_schema import models_json_schema
+from pydantic import Discriminator, Field, StringConstraints, Tag
 
-from allod.wire.openai.schema import MAX_ALTERNATIVES, MAX_TOKENS, MAX_TOOLS, Limit
+from allod.wire.openai.schema import MAX_ALTERNATIVES, MAX_TOKENS, MAX_TOOLS, Limit, schemas_of
 from allod.wire.openai.tools import ToolName
 from allod.wire.responses.answers import ANSWERS
 from allod.wire.responses.item_schema import Item, content_kind, kind_of
@@ -194,10 +193,4 @@ class ResponseRequest(Shape):
 
 def components() -> dict[str, object]:
     """JSON schemas of bodies and answers, by name, for `components.schemas` of OpenAPI."""
-    bodies: list[tuple[type[BaseModel], Literal["validation"]]] = [
-        (ResponseRequest, "validation"),
-        (CompactRequest, "validation"),
-    ]
-    _, schema = models_json_schema(bodies, ref_template="#/components/schemas/Responses{model}")
-    parts: dict[str, object] = schema["$defs"]
-    return {**{f"Responses{name}": part for name, part in parts.items()}, **ANSWERS}
+    return {**schemas_of(ResponseRequest, CompactRequest, prefix="Responses"), **ANSWERS}
