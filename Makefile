@@ -14,6 +14,7 @@ READY := $(VENV)/.ready-$(MACHINE)
 DEV_READY := $(VENV)/.ready-dev
 DOCS_READY := $(VENV)/.ready-docs
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# The locks are complete but for what pyproject.toml excludes, so pip has nothing to resolve.
 
 .DEFAULT_GOAL := help
 .PHONY: help up test quick check docs docs-site format lock clean
@@ -63,16 +64,16 @@ $(BIN)/python:
 
 $(READY): $(LOCK) pyproject.toml | $(BIN)/python
 	@echo "installing $(LOCK) into $(VENV)"
-	@$(PIP_INSTALL) --require-hashes -r $(LOCK)
+	@$(PIP_INSTALL) --no-deps --require-hashes -r $(LOCK)
 	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(DEV_READY): requirements/dev.txt $(READY)
 	@echo "installing requirements/dev.txt into $(VENV)"
-	@$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@$(PIP_INSTALL) --no-deps --require-hashes -r requirements/dev.txt
 	@touch $@
 
 $(DOCS_READY): requirements/docs.txt $(READY)
 	@echo "installing requirements/docs.txt into $(VENV)"
-	@$(PIP_INSTALL) --require-hashes -r requirements/docs.txt
+	@$(PIP_INSTALL) --no-deps --require-hashes -r requirements/docs.txt
 	@touch $@

@@ -12,9 +12,9 @@ resolve() {
   echo "$target: $(grep -c '==' "$target") packages"
 }
 
-resolve cpu --extra cpu --group build
+resolve cpu --extra cpu --extra vision --group build
 # The others keep the versions of the first where they can, so that one set of versions is tested.
-resolve cuda --extra cuda --group build --constraint requirements/cpu.txt
-resolve metal --group build --constraint requirements/cpu.txt
+resolve cuda --extra cuda --extra vision --group build --constraint requirements/cpu.txt
+resolve metal --extra vision --group build --constraint requirements/cpu.txt
 resolve dev --group dev --constraint requirements/cpu.txt
 resolve docs --group docs --constraint requirements/cpu.txt

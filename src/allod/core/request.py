@@ -5,6 +5,7 @@ from typing import Literal
 
 from allod.core.formats import AnswerForm, PlainText
 from allod.core.ids import ModelName, RequestId, TenantId
+from allod.core.pictures import Picture
 from allod.core.sampling import SamplingWishes
 from allod.core.tools import Tool, ToolCall, ToolChoice
 
@@ -15,11 +16,11 @@ ReasoningForm = Literal["field", "inline", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation; content is plain text at this stage.
+    """One turn of a conversation.
 
     Attributes:
         role: who speaks.
-        content: the text; empty where the client sent null.
+        content: the text, a mark in it for each picture (see `pictures`); empty for null.
         name: the participant, or for a tool's result the tool, where the client said so.
         tool_calls: what an assistant turn called.
         call_identifier: for a tool's result, the call it answers.
@@ -47,6 +48,7 @@ class Conversation:
         reasoning_tokens: most tokens of reasoning; None for no limit of its own.
         template_arguments: JSON text of an object of further template variables (`chat_template_kwargs`).
         continue_last: the last message is an assistant turn that the answer goes on from.
+        pictures: what the marks in the messages stand for.
     """
 
     messages: tuple[Message, ...]
@@ -57,6 +59,7 @@ class Conversation:
     reasoning_tokens: int | None = None
     template_arguments: str = "{}"
     continue_last: bool = False
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
