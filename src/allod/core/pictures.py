@@ -13,9 +13,11 @@ from typing import Literal, NewType
 
 import msgspec
 
+from allod.core.ids import TokenId
+
 Detail = Literal["auto", "low", "high"]
 Digest = NewType("Digest", bytes)
-"""SHA-256 over a picture's file and everything that decides how it is looked at; 32 bytes."""
+"""SHA-256 over a picture's file and all that decides how it is looked at; 32 bytes."""
 
 MAX_PICTURES = 1024
 """Most pictures that a conversation can name; settings allow fewer."""
@@ -23,6 +25,17 @@ MAX_PICTURES = 1024
 _OBJECT = "\ufffc"
 _FIRST_NUMBER = 0xF0000
 _MARK = re.compile(f"{_OBJECT}([{chr(_FIRST_NUMBER)}-{chr(_FIRST_NUMBER + MAX_PICTURES - 1)}])")
+
+
+class PictureRefused(Exception):
+    """A picture cannot be looked at. The sentence says what is wrong, and the way out.
+
+    It does not name the picture's field, which only the caller knows.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +85,24 @@ class Tensor(msgspec.Struct, frozen=True, array_like=True):
     dtype: str
     shape: tuple[int, ...]
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPicture:
+    """A picture as a model reads it.
+
+    Attributes:
+        tokens: what the picture's form in the prompt becomes.
+        tensors: what the vision tower reads.
+    """
+
+    tokens: tuple[TokenId, ...]
+    tensors: tuple[Tensor, ...]
+
+    @property
+    def tensor_bytes(self) -> int:
+        """Size of the tensors together."""
+        return sum(len(tensor.data) for tensor in self.tensors)
 
 
 class PictureSpan(msgspec.Struct, frozen=True, array_like=True):
