@@ -27,7 +27,17 @@ values = st.recursive(
 )
 known = {*ChatCompletionRequest.model_fields, *CompletionRequest.model_fields}
 names = sorted((known | {"tools", "best_of", "echo"}) - {"messages", "prompt"})
-parts = st.fixed_dictionaries({"type": st.just("text") | values, "text": strings | values})
+addresses = strings | st.sampled_from(["data:;base64,AA", "data:;base64,A", "https://a/b.png"])
+images = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["image_url", "input_image"]),
+        "image_url": addresses
+        | st.fixed_dictionaries({"url": addresses}, optional={"detail": values})
+        | values,
+    },
+    optional={"detail": values},
+)
+parts = images | st.fixed_dictionaries({"type": st.just("text") | values, "text": strings | values})
 messages = st.fixed_dictionaries(
     {"role": st.just("user") | values, "content": strings | st.lists(parts | values, max_size=2)},
     optional={"name": values, "tool_calls": values},

@@ -21,6 +21,16 @@ SCHEMAS: Sequence[object] = (
 )
 ODD: Sequence[object] = (None, 0, -1, 1.5, True, "x", [], {}, [None], {"a": None}, "\ud800", "\0", 10**30)
 
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
+"""A PNG of one pixel. Images by their addresses are left out: nothing here may be fetched."""
+IMAGES: Sequence[object] = (
+    PIXEL, PIXEL, PIXEL[:40], "aGk=", "", "!", "=", "%41", "\ud800", "\0", "é", 5, None, {}, "a" * 5000,
+)  # fmt: skip
+ADDRESSES: Sequence[object] = (
+    *(f"data:image/png;base64,{data}" if isinstance(data, str) else data for data in IMAGES),
+    PIXEL, "data:", "data:,", "data:,%00", "DATA:;base64,AA", "file:///etc/passwd", "ftp://a", "image.png",
+)  # fmt: skip
+
 
 class Chaos:
     """Draws from one seed, so that a failure can be repeated."""
@@ -39,6 +49,10 @@ class Chaos:
     def word(self) -> str:
         """A piece of text."""
         return self.random.choice(WORDS)
+
+    def images(self, make: Callable[["Chaos"], Body]) -> list[Body]:
+        """Now and then an image."""
+        return [make(self)] if self.chance(0.05) else []
 
     def some(self, make: Callable[[], object], most: int) -> list[object]:
         """Up to so many of these."""
@@ -180,7 +194,9 @@ def _chat_turn(chaos: Chaos) -> Body:
     role = chaos.random.choice(
         ("system", "developer", "user", "user", "assistant", "assistant", "tool", "tool")
     )
-    parts = [{"type": "text", "text": chaos.word()} for _ in range(chaos.random.randint(0, 3))]
+    parts: list[Body] = [{"type": "text", "text": chaos.word()} for _ in range(chaos.random.randint(0, 3))]
+    parts += chaos.images(_chat_image)
+    chaos.random.shuffle(parts)
     turn: Body = {
         "role": role,
         "content": chaos.one(
@@ -193,6 +209,31 @@ def _chat_turn(chaos: Chaos) -> Body:
     if role == "tool":
         turn["tool_call_id"] = f"call_{chaos.random.randint(0, 5)}"
     return chaos.spoiled(turn, 0.01)
+
+
+def _chat_image(chaos: Chaos) -> Body:
+    address = chaos.random.choice(ADDRESSES)
+    detail = chaos.one("auto", "low", "high", "original", None, "x")
+    shape = chaos.one({"url": address}, {"url": address, "detail": detail}, address)
+    kind = chaos.one("image_url", "image_url", "image_url", "input_image", "image", "input_audio")
+    return chaos.spoiled({"type": kind, "image_url": shape}, 0.1)
+
+
+def _responses_image(chaos: Chaos) -> Body:
+    part: Body = {"type": "input_image", "image_url": chaos.random.choice(ADDRESSES)}
+    if chaos.chance(0.3):
+        part["detail"] = chaos.one("auto", "low", "high", "original", None, "x")
+        part["file_id"] = chaos.one(None, None, "file-1")
+    return chaos.spoiled(part, 0.1)
+
+
+def _anthropic_image(chaos: Chaos) -> Body:
+    data, address = chaos.random.choice(IMAGES), chaos.random.choice(ADDRESSES)
+    encoded = {"type": "base64", "media_type": "image/png", "data": data}
+    source = chaos.one(
+        encoded, encoded, {"type": "url", "url": address}, {"type": "file", "file_id": "f"}, data
+    )
+    return chaos.spoiled({"type": "image", "source": source}, 0.1)
 
 
 def _block(chaos: Chaos) -> Body:
@@ -210,16 +251,12 @@ def _anthropic_turn(chaos: Chaos) -> Body:
     result = {
         "type": "tool_result",
         "tool_use_id": f"toolu_{chaos.random.randint(0, 5)}",
-        "content": chaos.one(chaos.word(), [_block(chaos)], None),
+        "content": chaos.one(chaos.word(), [_block(chaos), *chaos.images(_anthropic_image)], None),
         "is_error": chaos.chance(0.2),
     }
     thinking = {"type": "thinking", "thinking": chaos.word(), "signature": chaos.word()}
-    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
     pool = (use, thinking, _block(chaos)) if role == "assistant" else (result, _block(chaos))
-    if role == "system":
-        pool = (_block(chaos),)
-    elif chaos.chance(0.03):
-        pool = (*pool, image)
+    pool = (_block(chaos),) if role == "system" else (*pool, *chaos.images(_anthropic_image))
     blocks = [
         chaos.spoiled(block, 0.01) for block in chaos.random.sample(pool, chaos.random.randint(0, len(pool)))
     ]
@@ -232,7 +269,9 @@ def _item(chaos: Chaos) -> Body:
     message = {
         "type": "message",
         "role": role,
-        "content": chaos.one(chaos.word(), [{"type": kind, "text": chaos.word()}]),
+        "content": chaos.one(
+            chaos.word(), [{"type": kind, "text": chaos.word()}, *chaos.images(_responses_image)]
+        ),
     }
     call = {
         "type": "function_call",
@@ -243,7 +282,9 @@ def _item(chaos: Chaos) -> Body:
     output = {
         "type": "function_call_output",
         "call_id": f"call_{chaos.random.randint(0, 5)}",
-        "output": chaos.one(chaos.word(), [{"type": "input_text", "text": "x"}]),
+        "output": chaos.one(
+            chaos.word(), [*chaos.images(_responses_image), {"type": "input_text", "text": "x"}]
+        ),
     }
     thought = {
         "type": "reasoning",

@@ -19,8 +19,8 @@ from allod.wire.json_schema import (
     record,
     refer,
 )
-from allod.wire.openai.refusal import refused, shown_name
 from allod.wire.openai.request import validated
+from allod.wire.refusal import refused, shown_name
 from allod.wire.shape import Shape, Text
 
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")

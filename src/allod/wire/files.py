@@ -17,7 +17,7 @@ from allod.wire.json_schema import (
     refer,
 )
 from allod.wire.multipart import Part
-from allod.wire.openai.refusal import refused, shown_name
+from allod.wire.refusal import refused, shown_name
 
 UPLOAD_PURPOSES = ("assistants", "batch", "evals", "fine-tune", "user_data", "vision")
 PURPOSES = (*UPLOAD_PURPOSES, "batch_output")

@@ -6,7 +6,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from allod.wire.openai.refusal import refused, shown_name
+from allod.wire.refusal import refused, shown_name
 
 Item = TypeVar("Item")
 

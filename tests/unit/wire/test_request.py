@@ -337,9 +337,10 @@ REFUSED_IN_CHAT = [
         "NUL",
     ),
     (
-        {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "input_audio"}]}]},
         "messages[0].content[1]",
-        "got a part of type image_url; this server version takes text only",
+        "got a part of type input_audio, not served here; send parts of the form "
+        '{"type": "text", "text": "..."} or {"type": "image_url", "image_url": {"url": "..."}}',
     ),
     (
         {"messages": [*USER, {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},

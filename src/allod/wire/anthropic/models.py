@@ -9,9 +9,8 @@ import msgspec
 from allod.core.card import ModelCard
 from allod.core.errors import InvalidRequest
 from allod.core.hosting import HostedModel
-from allod.wire.anthropic.refusal import refused
 from allod.wire.openai.models import context_tokens
-from allod.wire.openai.refusal import shown_name
+from allod.wire.refusal import refused, shown_name
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 1000

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import ValidationError
 
 from allod.core.errors import InvalidRequest
+from allod.wire.refusal import refused
 from allod.wire.shape import flaw
 
 _PLAINER: Mapping[str, str] = {
@@ -24,11 +25,6 @@ def refusal(error: ValidationError) -> InvalidRequest:
     if fault["type"] == "value_error":
         return refused(field, f"holds {fault['msg'].removeprefix('Value error, ')}; leave it out")
     return refused(field, _PLAINER.get(fault["type"], fault["msg"]))
-
-
-def refused(field: str, sentence: str) -> InvalidRequest:
-    """An InvalidRequest about one field."""
-    return InvalidRequest(f"{field}: {sentence}", param=field)
 
 
 def path(location: Sequence[str | int]) -> str:

@@ -8,11 +8,12 @@ from pydantic import ValidationError
 
 from allod.core.formats import AnswerForm, JsonSchema, PlainText
 from allod.core.ids import ModelName
+from allod.core.pictures import Gallery
 from allod.core.request import Conversation, GenerationRequest, Message
 from allod.core.sampling import SamplingWishes
 from allod.core.tools import NamedTool, Tool, ToolChoice
 from allod.wire.anthropic.events import MessageEvents
-from allod.wire.anthropic.refusal import refusal, refused
+from allod.wire.anthropic.refusal import refusal
 from allod.wire.anthropic.schema import (
     ClientTool,
     CountTokensRequest,
@@ -23,7 +24,7 @@ from allod.wire.anthropic.turns import system_messages, their_call, turn_message
 from allod.wire.anthropic.whole import MessageWhole
 from allod.wire.body import parse_object
 from allod.wire.dialect import Decoded, Envelope
-from allod.wire.openai.refusal import shown_name
+from allod.wire.refusal import refused, shown_name
 from allod.wire.shape import Shape, json_text
 
 AnyPrompted = TypeVar("AnyPrompted", bound=Prompted)
@@ -91,7 +92,8 @@ def _model(asked: Prompted, envelope: Envelope) -> ModelName:
 
 
 def _conversation(asked: Prompted) -> Conversation:
-    messages = [*system_messages(asked.system), *turn_messages(asked.messages)]
+    gallery = Gallery()
+    messages = [*system_messages(asked.system), *turn_messages(asked.messages, gallery)]
     continues = asked.messages[-1].role == "assistant"
     if continues and _is_void(messages[-1]):
         messages.pop()
@@ -110,6 +112,7 @@ def _conversation(asked: Prompted) -> Conversation:
         thinking=_thinks(asked),
         reasoning_tokens=asked.thinking.budget_tokens if asked.thinking and _thinks(asked) else None,
         continue_last=continues,
+        pictures=tuple(gallery.pictures),
     )
 
 

@@ -51,8 +51,38 @@ class TextBlock(Shape):
     text: Text
 
 
+class EncodedSource(Shape):
+    """An image's file as base64. What kind of image it is, its bytes say."""
+
+    type: Literal["base64"]
+    media_type: Text | None = None
+    data: Text
+
+
+class AddressSource(Shape):
+    """An image's address."""
+
+    type: Literal["url"]
+    url: Text
+
+
+class ImageBlock(Shape):
+    """An image."""
+
+    type: Literal["image"]
+    source: Annotated[
+        Annotated[EncodedSource, Tag("#base64")]
+        | Annotated[AddressSource, Tag("#url")]
+        | Annotated[ForeignBlock, Tag("#foreign")],
+        _by_type("base64", "url"),
+    ]
+
+
 DocumentPart = Annotated[
-    Annotated[TextBlock, Tag("#text")] | Annotated[ForeignBlock, Tag("#foreign")], _by_type("text")
+    Annotated[TextBlock, Tag("#text")]
+    | Annotated[ImageBlock, Tag("#image")]
+    | Annotated[ForeignBlock, Tag("#foreign")],
+    _by_type("text", "image"),
 ]
 
 
@@ -105,7 +135,7 @@ Source = Annotated[
 
 
 class DocumentBlock(Shape):
-    """A document; its text is served, whatever else it holds is not."""
+    """A document; its text and its images are served, whatever else it holds is not."""
 
     type: Literal["document"]
     source: Source
@@ -124,10 +154,11 @@ class SearchResultBlock(Shape):
 
 ResultBlock = Annotated[
     Annotated[TextBlock, Tag("#text")]
+    | Annotated[ImageBlock, Tag("#image")]
     | Annotated[DocumentBlock, Tag("#document")]
     | Annotated[SearchResultBlock, Tag("#search_result")]
     | Annotated[ForeignBlock, Tag("#foreign")],
-    _by_type("text", "document", "search_result"),
+    _by_type("text", "image", "document", "search_result"),
 ]
 
 
@@ -148,6 +179,7 @@ class ToolResultBlock(Shape):
 
 Block = Annotated[
     Annotated[TextBlock, Tag("#text")]
+    | Annotated[ImageBlock, Tag("#image")]
     | Annotated[ThinkingBlock, Tag("#thinking")]
     | Annotated[RedactedThinkingBlock, Tag("#redacted_thinking")]
     | Annotated[ToolUseBlock, Tag("#tool_use")]
@@ -155,7 +187,16 @@ Block = Annotated[
     | Annotated[DocumentBlock, Tag("#document")]
     | Annotated[SearchResultBlock, Tag("#search_result")]
     | Annotated[ForeignBlock, Tag("#foreign")],
-    _by_type("text", "thinking", "redacted_thinking", "tool_use", "tool_result", "document", "search_result"),
+    _by_type(
+        "text",
+        "image",
+        "thinking",
+        "redacted_thinking",
+        "tool_use",
+        "tool_result",
+        "document",
+        "search_result",
+    ),
 ]
 
 

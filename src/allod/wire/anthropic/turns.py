@@ -1,16 +1,19 @@
-"""Turns of content blocks to messages of plain text."""
+"""Turns of content blocks to messages of plain text, with marks where images stand."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from allod.core.pictures import Gallery, Picture, joined_pieces
 from allod.core.request import Message
 from allod.core.tools import ToolCall
-from allod.wire.anthropic.refusal import refused
 from allod.wire.anthropic.schema import (
+    AddressSource,
     Block,
     BlocksSource,
     DocumentBlock,
     DocumentPart,
+    EncodedSource,
     ForeignBlock,
+    ImageBlock,
     InputMessage,
     PlainTextSource,
     ResultBlock,
@@ -20,7 +23,9 @@ from allod.wire.anthropic.schema import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from allod.wire.openai.refusal import shown_name
+from allod.wire.data_uri import base64_bytes
+from allod.wire.pictures import hung, source_of
+from allod.wire.refusal import refused, shown_name
 from allod.wire.shape import json_text
 
 THEIR_CALL = "toolu_"
@@ -33,6 +38,7 @@ _PLACES: Mapping[str, str] = {
     "thinking": "assistant",
     "redacted_thinking": "assistant",
     "tool_result": "user",
+    "image": "user",
     "document": "user",
     "search_result": "user",
 }
@@ -61,8 +67,12 @@ def system_messages(system: str | Sequence[TextBlock] | None) -> Iterator[Messag
             yield Message("system", text)
 
 
-def turn_messages(turns: Sequence[InputMessage]) -> Iterator[Message]:
+def turn_messages(turns: Sequence[InputMessage], gallery: Gallery) -> Iterator[Message]:
     """The messages of all turns. A user's turn with tool results becomes one message for each, then its text.
+
+    Args:
+        turns: what was sent.
+        gallery: takes the pictures, in the order in which the messages have them.
 
     Raises:
         InvalidRequest: a block is not served, or stands where none of its type may.
@@ -77,7 +87,10 @@ def turn_messages(turns: Sequence[InputMessage]) -> Iterator[Message]:
         for place, block in enumerate(blocks):
             _check_place(f"{here}.{place}", turn, block)
         tools |= {block.id: block.name for block in blocks if isinstance(block, ToolUseBlock)}
-        yield from _assistant(blocks) if turn.role == "assistant" else _told(here, turn, blocks, tools)
+        if turn.role == "assistant":
+            yield from _assistant(blocks)
+        else:
+            yield from _Told(here, tools, gallery).messages(turn.role, blocks)
 
 
 def _plain(role: str, text: str) -> Iterator[Message]:
@@ -99,8 +112,6 @@ def _check_place(here: str, turn: InputMessage, block: Block) -> None:
 
 
 def _not_served(here: str, block: ForeignBlock) -> Exception:
-    if block.type == "image":
-        return refused(here, "`image` blocks are not served yet: this server reads text only; leave it out")
     name = shown_name(block.type)
     return refused(here, f"blocks of type `{name}` are not served here; send their content as `text` blocks")
 
@@ -123,62 +134,89 @@ def _assistant(blocks: Iterable[Block]) -> Iterator[Message]:
     yield Message("assistant", "".join(texts), tool_calls=tuple(calls), reasoning="".join(thoughts) or None)
 
 
-def _told(
-    here: str, turn: InputMessage, blocks: Sequence[Block], tools: Mapping[str, str]
-) -> Iterator[Message]:
-    """A turn of the user or of the system: what tools answered, then what is said."""
-    for place, block in enumerate(blocks):
-        if isinstance(block, ToolResultBlock):
-            text = _result(f"{here}.{place}.content", block)
-            identifier = our_call(block.tool_use_id)
-            yield Message("tool", text, name=tools.get(block.tool_use_id), call_identifier=identifier)
-    if turn.role == "system":
-        yield from system_messages([block for block in blocks if isinstance(block, TextBlock)])
-        return
-    said = [_said(f"{here}.{place}", block) for place, block in enumerate(blocks) if _is_said(block)]
-    if said or not blocks:
-        yield Message("user", "\n".join(said))
+class _Told:
+    """Reads a turn of the user or of the system.
+
+    Args:
+        here: where its blocks stand.
+        tools: names of the tools that were called, by the ids of the calls.
+        gallery: takes its pictures.
+    """
+
+    def __init__(self, here: str, tools: Mapping[str, str], gallery: Gallery) -> None:
+        self._here = here
+        self._tools = tools
+        self._gallery = gallery
+
+    def messages(self, role: str, blocks: Sequence[Block]) -> Iterator[Message]:
+        """What tools answered, then what is said."""
+        for place, block in enumerate(blocks):
+            if isinstance(block, ToolResultBlock):
+                text = self._result(f"{self._here}.{place}.content", block)
+                name = self._tools.get(block.tool_use_id)
+                yield Message("tool", text, name=name, call_identifier=our_call(block.tool_use_id))
+        if role == "system":
+            yield from system_messages([block for block in blocks if isinstance(block, TextBlock)])
+            return
+        said = [
+            self._said(f"{self._here}.{place}", block)
+            for place, block in enumerate(blocks)
+            if not isinstance(block, ToolResultBlock)
+        ]
+        if said or not blocks:
+            yield Message("user", joined_pieces(said))
+
+    def _result(self, here: str, block: ToolResultBlock) -> str:
+        content = block.content
+        text = joined_pieces(self._all(here, content)) if isinstance(content, list) else content or ""
+        return _ERROR + text if block.is_error else text
+
+    def _all(self, here: str, blocks: Sequence[ResultBlock | DocumentPart]) -> list[str]:
+        return [self._said(f"{here}.{place}", block) for place, block in enumerate(blocks)]
+
+    def _said(self, here: str, block: Block | ResultBlock | DocumentPart) -> str:
+        match block:
+            case TextBlock():
+                return block.text
+            case ImageBlock():
+                return hung(self._gallery, _picture(f"{here}.source", block))
+            case DocumentBlock():
+                return _lines(block.title, block.context, self._document(f"{here}.source", block))
+            case SearchResultBlock():
+                return _lines(block.title, block.source, *(part.text for part in block.content))
+            case ForeignBlock():
+                raise _not_served(here, block)
+            case _:
+                return ""
+
+    def _document(self, here: str, block: DocumentBlock) -> str:
+        match block.source:
+            case PlainTextSource(data=text):
+                return text
+            case BlocksSource(content=str(text)):
+                return text
+            case BlocksSource(content=list(parts)):
+                return joined_pieces(list(filter(None, self._all(f"{here}.content", parts))))
+            case source:
+                raise _source_not_served(here, "documents", source.type, "`text` or `content`")
 
 
-def _is_said(block: Block) -> bool:
-    return isinstance(block, TextBlock | DocumentBlock | SearchResultBlock)
-
-
-def _result(here: str, block: ToolResultBlock) -> str:
-    if isinstance(block.content, list):
-        text = "\n".join(_said(f"{here}.{place}", part) for place, part in enumerate(block.content))
-    else:
-        text = block.content or ""
-    return _ERROR + text if block.is_error else text
-
-
-def _said(here: str, block: Block | ResultBlock | DocumentPart) -> str:
-    match block:
-        case TextBlock():
-            return block.text
-        case DocumentBlock():
-            return _lines(block.title, block.context, _document(f"{here}.source", block))
-        case SearchResultBlock():
-            return _lines(block.title, block.source, *(part.text for part in block.content))
-        case ForeignBlock():
-            raise _not_served(here, block)
-        case _:
-            return ""
-
-
-def _document(here: str, block: DocumentBlock) -> str:
+def _picture(here: str, block: ImageBlock) -> Picture:
     match block.source:
-        case PlainTextSource(data=text):
-            return text
-        case BlocksSource(content=str(text)):
-            return text
-        case BlocksSource(content=list(parts)):
-            return _lines(*(_said(f"{here}.content.{place}", part) for place, part in enumerate(parts)))
+        case EncodedSource(data=data):
+            field = f"{here}.data"
+            return Picture(base64_bytes(data, field), field)
+        case AddressSource(url=url):
+            field = f"{here}.url"
+            return Picture(source_of(url, field), field)
         case source:
-            kind = shown_name(source.type)
-            raise refused(
-                here, f"documents of type `{kind}` are not served here; send one of type `text` or `content`"
-            )
+            raise _source_not_served(here, "images", source.type, "`base64` or `url`")
+
+
+def _source_not_served(here: str, what: str, kind: str, served: str) -> Exception:
+    return refused(
+        here, f"{what} of type `{shown_name(kind)}` are not served here; send one of type {served}"
+    )
 
 
 def _lines(*texts: str | None) -> str:

@@ -8,11 +8,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from allod.core.errors import InvalidRequest
+from allod.wire.refusal import SHOWN_CHARACTERS, refused, shown_name
 from allod.wire.shape import flaw
 
 Location = Sequence[str | int]
-
-_SHOWN_CHARACTERS = 40
 
 
 def refusal(error: ValidationError, shape: type[BaseModel]) -> InvalidRequest:
@@ -25,15 +24,14 @@ def refusal(error: ValidationError, shape: type[BaseModel]) -> InvalidRequest:
     if fault["type"] == "missing":
         problem = "is missing"
     elif location[-1] == "type" and "content" in location:
-        return _foreign_part(location[:-1], value)
+        name = shown_name(value) if isinstance(value, str) else _described(value, by_value=False)
+        return refused(
+            path(location[:-1]),
+            f"got a part of type {name}, not served here; send {_wanted(shape, location)}",
+        )
     else:
         problem = f"got {_described(value, by_value=fault['type'] == 'literal_error')}"
     return refused(path(location), f"{problem}; send {_wanted(shape, location)}")
-
-
-def refused(field: str, sentence: str) -> InvalidRequest:
-    """An InvalidRequest about one field."""
-    return InvalidRequest(f"{field}: {sentence}", param=field)
 
 
 def path(location: Location) -> str:
@@ -44,23 +42,9 @@ def path(location: Location) -> str:
     return text
 
 
-def shown_name(name: str) -> str:
-    """A name that came from outside, in printable ASCII and of bounded length, fit for a header."""
-    return ascii(name)[1:-1][:_SHOWN_CHARACTERS].replace(",", "\\x2c")
-
-
 def _is_mark(key: str | int) -> bool:
     """Marks of pydantic's own in a location: `#text` names a branch of a union, `[key]` a dict's key."""
     return isinstance(key, str) and (key.startswith("#") or key == "[key]")
-
-
-def _foreign_part(location: Location, kind: object) -> InvalidRequest:
-    name = shown_name(kind) if isinstance(kind, str) else _described(kind, by_value=False)
-    return refused(
-        path(location),
-        f"got a part of type {name}; this server version takes text only: "
-        'send parts of the form {"type": "text", "text": "..."}',
-    )
 
 
 def _wanted(shape: type[BaseModel], location: Location) -> str:
@@ -98,9 +82,9 @@ def _described(value: object, *, by_value: bool) -> str:
         case bool():
             return str(value).lower()
         case int() | float():
-            return repr(value)[:_SHOWN_CHARACTERS]
+            return repr(value)[:SHOWN_CHARACTERS]
         case str():
-            return json.dumps(value[:_SHOWN_CHARACTERS]) if by_value else "a string"
+            return json.dumps(value[:SHOWN_CHARACTERS]) if by_value else "a string"
         case list():
             return f"a list of length {len(value)}"  # pyright: ignore[reportUnknownArgumentType] -- any items do
         case _:

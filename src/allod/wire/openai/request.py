@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from allod.core.formats import AnswerForm, JsonSchema, PlainText, Regex
 from allod.core.ids import ModelName, RequestId
+from allod.core.pictures import Gallery, Picture, joined_pieces
 from allod.core.request import (
     Conversation,
     GenerationRequest,
@@ -17,21 +18,28 @@ from allod.core.request import (
     PromptSource,
     RawText,
     RawTokens,
+    Role,
 )
 from allod.core.sampling import SamplingWishes
 from allod.wire.body import parse_object
 from allod.wire.dialect import Decoded, Envelope
 from allod.wire.openai.chunks import ChatChunks, CompletionChunks
-from allod.wire.openai.refusal import refusal, refused, shown_name
+from allod.wire.openai.refusal import refusal
 from allod.wire.openai.schema import (
     ChatCompletionRequest,
     ChatMessage,
     CompletionRequest,
     Generation,
+    ImageAddress,
+    ImagePart,
+    Part,
+    RefusalPart,
     TextPart,
 )
 from allod.wire.openai.tools import answer_form, called, chosen, grammar_form, offered
 from allod.wire.openai.whole import ChatWhole, CompletionWhole
+from allod.wire.pictures import detail_of, hung, source_of
+from allod.wire.refusal import refused, shown_name
 from allod.wire.shape import Shape, json_text
 
 _OLD_TOOLS = "functions are the old name of tools; send tools and tool_choice instead"
@@ -162,11 +170,13 @@ def _conversation(chat: ChatCompletionRequest) -> Conversation:
     if chat.continue_final_message and chat.messages[-1].role != "assistant":
         raise refused("continue_final_message", "needs a last message of the assistant; send one, or false")
     budget = chat.reasoning_budget
+    gallery = Gallery()
+    messages = tuple(_message(index, turn, gallery) for index, turn in enumerate(chat.messages))
     arguments = dict(chat.chat_template_kwargs or {})
     if chat.reasoning_effort is not None:
         arguments.setdefault("reasoning_effort", chat.reasoning_effort)
     return Conversation(
-        messages=tuple(_message(index, turn) for index, turn in enumerate(chat.messages)),
+        messages=messages,
         tools=tools,
         tool_choice=choice,
         parallel_tool_calls=chat.parallel_tool_calls is not False,
@@ -174,10 +184,11 @@ def _conversation(chat: ChatCompletionRequest) -> Conversation:
         reasoning_tokens=None if budget == -1 else budget,
         template_arguments=json_text(arguments),
         continue_last=bool(chat.continue_final_message),
+        pictures=tuple(gallery.pictures),
     )
 
 
-def _message(index: int, turn: ChatMessage) -> Message:
+def _message(index: int, turn: ChatMessage, gallery: Gallery) -> Message:
     here = f"messages[{index}]"
     _refuse_unsupported(turn, _NEUTRAL_IN_MESSAGES, f"{here}.")
     if turn.tool_calls and turn.role != "assistant":
@@ -188,7 +199,7 @@ def _message(index: int, turn: ChatMessage) -> Message:
         raise refused(f"{here}.tool_call_id", "is missing; send the id of the call that this answers")
     return Message(
         role=turn.role,
-        content=_content(here, turn),
+        content=_content(here, turn, gallery),
         name=turn.name,
         tool_calls=called(turn.tool_calls or [], f"{here}.tool_calls"),
         call_identifier=turn.tool_call_id if turn.role == "tool" else None,
@@ -196,17 +207,42 @@ def _message(index: int, turn: ChatMessage) -> Message:
     )
 
 
-def _content(here: str, turn: ChatMessage) -> str:
+def _content(here: str, turn: ChatMessage, gallery: Gallery) -> str:
     match turn.content:
         case str(text):
             return text
         case list(parts):
-            return "\n".join(part.text if isinstance(part, TextPart) else part.refusal for part in parts)
+            return joined_pieces(
+                [
+                    _piece(f"{here}.content[{place}]", part, turn.role, gallery)
+                    for place, part in enumerate(parts)
+                ]
+            )
         case None if turn.role in ("assistant", "tool"):
             return ""
         case None:
             problem = "got null" if "content" in turn.model_fields_set else "is missing"
-            raise refused(f"{here}.content", f"{problem}; send a string or a list of text parts")
+            raise refused(f"{here}.content", f"{problem}; send a string or a list of parts")
+
+
+def _piece(here: str, part: Part, role: Role, gallery: Gallery) -> str:
+    match part:
+        case TextPart():
+            return part.text
+        case RefusalPart():
+            return part.refusal
+        case ImagePart():
+            if role not in ("user", "tool"):
+                raise refused(here, f"is an image in a {role} message; send it in a user or a tool message")
+            return hung(gallery, _picture(f"{here}.image_url", part))
+
+
+def _picture(field: str, part: ImagePart) -> Picture:
+    address = part.image_url
+    if isinstance(address, str):
+        return Picture(source_of(address, field), field, detail_of(part.detail))
+    field = f"{field}.url"
+    return Picture(source_of(address.url, field), field, detail_of(address.detail, part.detail))
 
 
 def _sources(asked: CompletionRequest) -> Sequence[PromptSource]:
@@ -304,3 +340,5 @@ def _ignored_in_messages(chat: ChatCompletionRequest) -> Iterator[str]:
         yield from _ignored(turn, "messages.", _NEUTRAL_IN_MESSAGES)
         for part in turn.content if isinstance(turn.content, list) else ():
             yield from _ignored(part, "messages.content.", {})
+            if isinstance(part, ImagePart) and isinstance(part.image_url, ImageAddress):
+                yield from _ignored(part.image_url, "messages.content.image_url.", {})

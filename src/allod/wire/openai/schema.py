@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, Discriminator, Field, StringCons
 from pydantic.json_schema import models_json_schema
 
 from allod.wire.openai.tools import AnswerFormat, CallShape, ToolChoiceShape, ToolShape
+from allod.wire.pictures import ADDRESS_WANTED, DETAIL_WANTED, DetailShape
 from allod.wire.shape import JsonObject, Shape, Text
 
 MAX_TOKENS = 2**31 - 1
@@ -14,6 +15,8 @@ MAX_PROMPTS = 128
 MAX_STOPS = 16
 MAX_TOOLS = 512
 MAX_ALTERNATIVES = 20
+
+_PARTS = {"refusal": "#refusal", "image_url": "#image", "input_image": "#image"}
 
 
 def _not_zero(limit: int) -> int:
@@ -43,7 +46,11 @@ def prompt_kind(value: object) -> str | None:
 
 def _part_kind(value: object) -> str:
     kind = value.get("type") if isinstance(value, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] -- any object does
-    return "#refusal" if kind == "refusal" else "#part"
+    return _PARTS.get(kind, "#part") if isinstance(kind, str) else "#part"
+
+
+def _address_kind(value: object) -> str | None:
+    return "#bare" if isinstance(value, str) else "#object" if isinstance(value, dict) else None
 
 
 TokenId = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
@@ -54,7 +61,10 @@ Limit = Annotated[int, Field(ge=-1, le=MAX_TOKENS), AfterValidator(_not_zero)]
 class TextPart(Shape):
     """A piece of a message's content; pieces are joined by a newline."""
 
-    type: Literal["text"] = Field(description='parts of the form {"type": "text", "text": "..."}')
+    type: Literal["text"] = Field(
+        description='parts of the form {"type": "text", "text": "..."} or '
+        '{"type": "image_url", "image_url": {"url": "..."}}'
+    )
     text: Text = Field(description="a string")
 
 
@@ -65,8 +75,28 @@ class RefusalPart(Shape):
     refusal: Text = Field(description="a string")
 
 
+class ImageAddress(Shape):
+    """An image, and how closely to look at it."""
+
+    url: Text = Field(description=ADDRESS_WANTED)
+    detail: DetailShape | None = Field(default=None, description=DETAIL_WANTED)
+
+
+class ImagePart(Shape):
+    """An image in a user's or a tool's message; many clients send the address without an object around it."""
+
+    type: Literal["image_url", "input_image"] = Field(description="image_url")
+    image_url: Annotated[
+        Annotated[ImageAddress, Tag("#object")] | Annotated[Text, Tag("#bare")], Discriminator(_address_kind)
+    ] = Field(description='an object such as {"url": "data:image/png;base64,..."}')
+    detail: DetailShape | None = Field(default=None, description=DETAIL_WANTED)
+
+
 Part = Annotated[
-    Annotated[TextPart, Tag("#part")] | Annotated[RefusalPart, Tag("#refusal")], Discriminator(_part_kind)
+    Annotated[TextPart, Tag("#part")]
+    | Annotated[RefusalPart, Tag("#refusal")]
+    | Annotated[ImagePart, Tag("#image")],
+    Discriminator(_part_kind),
 ]
 Content = Annotated[
     Annotated[Text, Tag("#text")] | Annotated[list[Part], Tag("#parts")], Discriminator(_content_kind)
@@ -79,7 +109,7 @@ class ChatMessage(Shape):
     role: Literal["system", "developer", "user", "assistant", "tool"] = Field(
         description="one of system, developer, user, assistant, tool"
     )
-    content: Content | None = Field(default=None, description="a string or a list of text parts")
+    content: Content | None = Field(default=None, description="a string or a list of parts")
     name: Text | None = Field(default=None, description="a string")
     tool_calls: list[CallShape] | None = Field(
         default=None, description="a list of the calls that an answer had, as it had them"

@@ -65,11 +65,11 @@ def decoded_compaction(read: UnderstoodCompaction, envelope: Envelope, known: Kn
         InvalidRequest: an item cannot be understood, or the model is missing; names the field.
     """
     history = as_items(known.history)
-    conversation = messages_of(read.asked.instructions, history, read.items)
+    messages, pictures = messages_of(read.asked.instructions, history, read.items)
     request = GenerationRequest(
         request=envelope.request,
         model=model_of(read.asked.model, envelope),
-        source=Conversation((*conversation, Message("user", _TASK)), thinking=False),
+        source=Conversation((*messages, Message("user", _TASK)), thinking=False, pictures=pictures),
         tenant=envelope.tenant,
     )
     kept = [item for item in (*history, *read.items) if isinstance(item, MessageItem) and item.role == "user"]

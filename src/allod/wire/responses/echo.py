@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from allod.core.sampling import SamplingWishes
-from allod.wire.openai.refusal import shown_name
+from allod.wire.refusal import shown_name
 from allod.wire.responses.item_schema import Item
 from allod.wire.responses.items import ignored_items
 from allod.wire.responses.schema import ResponseRequest

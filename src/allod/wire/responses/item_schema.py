@@ -4,11 +4,18 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from allod.wire.pictures import ADDRESS_WANTED, DETAIL_WANTED, DetailShape
 from allod.wire.shape import Shape, Text
 
 Status = Literal["in_progress", "completed", "incomplete"]
 
-_PARTS = {"input_text": "#text", "output_text": "#text", "text": "#text", "refusal": "#refusal"}
+_PARTS = {
+    "input_text": "#text",
+    "output_text": "#text",
+    "text": "#text",
+    "refusal": "#refusal",
+    "input_image": "#image",
+}
 _ITEMS = frozenset(
     {
         "message",
@@ -21,7 +28,10 @@ _ITEMS = frozenset(
         "compaction",
     }
 )
-_PARTS_WANTED = 'a string or a list of parts of the form {"type": "input_text", "text": "..."}'
+PARTS_WANTED = (
+    'parts of the form {"type": "input_text", "text": "..."} or {"type": "input_image", "image_url": "..."}'
+)
+_CONTENT_WANTED = f"a string or a list of {PARTS_WANTED}"
 
 
 def kind_of(value: object) -> object:
@@ -55,7 +65,7 @@ def _has(value: object, name: str) -> bool:
 class TextPart(Shape):
     """A piece of text; pieces are joined by a newline."""
 
-    type: Literal["input_text", "output_text", "text"] = Field(description="input_text or output_text")
+    type: Literal["input_text", "output_text", "text"] = Field(description=PARTS_WANTED)
     text: Text = Field(description="a string")
 
 
@@ -66,15 +76,25 @@ class RefusalPart(Shape):
     refusal: Text = Field(description="a string")
 
 
-class ForeignPart(Shape):
-    """A part of another type: an image, a file, sound."""
+class ImagePart(Shape):
+    """An image in a user's message, or in what a tool came to."""
 
-    type: Text = Field(description='parts of the form {"type": "input_text", "text": "..."}')
+    type: Literal["input_image"] = Field(description="input_image")
+    image_url: Text | None = Field(default=None, description=ADDRESS_WANTED)
+    file_id: Text | None = Field(default=None, description="null; images of files are sent in image_url")
+    detail: DetailShape | None = Field(default=None, description=DETAIL_WANTED)
+
+
+class ForeignPart(Shape):
+    """A part of another type: a file, sound."""
+
+    type: Text = Field(description=PARTS_WANTED)
 
 
 Part = Annotated[
     Annotated[TextPart, Tag("#text")]
     | Annotated[RefusalPart, Tag("#refusal")]
+    | Annotated[ImagePart, Tag("#image")]
     | Annotated[ForeignPart, Tag("#foreign")],
     Discriminator(_part_kind),
 ]
@@ -90,7 +110,7 @@ class MessageItem(Shape):
     role: Literal["user", "assistant", "system", "developer"] = Field(
         description="one of user, assistant, system, developer"
     )
-    content: Content = Field(description=_PARTS_WANTED)
+    content: Content = Field(description=_CONTENT_WANTED)
 
 
 class FunctionCallItem(Shape):
@@ -108,7 +128,7 @@ class FunctionOutputItem(Shape):
 
     type: Literal["function_call_output"] = Field(description="function_call_output")
     call_id: Text = Field(description="the call_id of the call that this is the result of")
-    output: Content = Field(description=_PARTS_WANTED)
+    output: Content = Field(description=_CONTENT_WANTED)
 
 
 class CustomCallItem(Shape):
@@ -125,7 +145,7 @@ class CustomOutputItem(Shape):
 
     type: Literal["custom_tool_call_output"] = Field(description="custom_tool_call_output")
     call_id: Text = Field(description="the call_id of the call that this is the result of")
-    output: Content = Field(description=_PARTS_WANTED)
+    output: Content = Field(description=_CONTENT_WANTED)
 
 
 class ReasoningPart(Shape):

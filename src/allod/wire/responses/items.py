@@ -8,10 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from allod.core.errors import InvalidRequest
+from allod.core.pictures import Gallery, Picture, joined_pieces
 from allod.core.request import Message
 from allod.core.tools import ToolCall
-from allod.wire.openai.refusal import refused, shown_name
+from allod.wire.pictures import ADDRESS_WANTED, detail_of, hung, source_of
+from allod.wire.refusal import refused, shown_name
 from allod.wire.responses.item_schema import (
+    PARTS_WANTED,
     CompactionItem,
     CustomCallItem,
     CustomOutputItem,
@@ -19,17 +22,19 @@ from allod.wire.responses.item_schema import (
     ForeignPart,
     FunctionCallItem,
     FunctionOutputItem,
+    ImagePart,
     Item,
     MessageItem,
     Part,
     ReasoningItem,
     ReferenceItem,
+    RefusalPart,
     TextPart,
 )
 from allod.wire.responses.sealed import unseal
 from allod.wire.shape import json_text
 
-_NOT_YET = {"input_image": "images", "input_file": "files", "input_audio": "sound"}
+_NOT_YET = {"input_file": "files", "input_audio": "sounds"}
 _SUMMARY = "This is a summary of the conversation before this message:\n\n"
 
 
@@ -54,10 +59,11 @@ class _Turn:
 
 
 class _Fold:
-    """Items in, messages out."""
+    """Items in, messages and pictures out."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
+        self.gallery = Gallery()
         self._turn = _Turn()
         self._names: dict[str, str] = {}
 
@@ -66,7 +72,8 @@ class _Fold:
             case MessageItem(role="assistant"):
                 self._turn.texts.append(_text(item.content, f"{here}.content"))
             case MessageItem():
-                self._say(Message(item.role, _text(item.content, f"{here}.content")))
+                gallery = self.gallery if item.role == "user" else None
+                self._say(Message(item.role, _text(item.content, f"{here}.content", gallery)))
             case ReasoningItem():
                 self._turn.thoughts.extend(filter(None, [_thought(item)]))
             case CompactionItem():
@@ -89,7 +96,7 @@ class _Fold:
             case CustomCallItem():
                 self._call(item.call_id, item.name, json_text({"input": item.input}))
             case FunctionOutputItem() | CustomOutputItem():
-                text = _text(item.output, f"{here}.output")
+                text = _text(item.output, f"{here}.output", self.gallery)
                 name = self._names.get(item.call_id)
                 self._say(Message("tool", text, name, call_identifier=item.call_id))
 
@@ -109,8 +116,8 @@ class _Fold:
 
 def messages_of(
     instructions: str | None, history: Sequence[Item], items: Sequence[Item]
-) -> tuple[Message, ...]:
-    """The conversation: instructions, what earlier responses hold, what this request adds.
+) -> tuple[tuple[Message, ...], tuple[Picture, ...]]:
+    """The conversation: instructions, what earlier responses hold, what this request adds; and its pictures.
 
     Templates want somebody to answer: where nobody but the system speaks, an empty user turn follows.
 
@@ -126,7 +133,7 @@ def messages_of(
     leading = () if instructions is None else (Message("system", instructions),)
     if all(message.role in ("system", "developer") for message in fold.messages):
         fold.messages.append(Message("user", ""))
-    return (*leading, *fold.messages)
+    return (*leading, *fold.messages), tuple(fold.gallery.pictures)
 
 
 def ignored_items(items: Sequence[Item]) -> Iterator[str]:
@@ -145,14 +152,25 @@ def unknown_item(identifier: str, param: str) -> InvalidRequest:
     )
 
 
-def _text(content: str | list[Part], here: str) -> str:
+def _text(content: str | list[Part], here: str, gallery: Gallery | None = None) -> str:
+    """Content as text; the gallery takes its pictures, and without one there may be none."""
     if isinstance(content, str):
         return content
-    return "\n".join(_part_text(part, f"{here}[{index}]") for index, part in enumerate(content))
+    return joined_pieces([_piece(part, f"{here}[{index}]", gallery) for index, part in enumerate(content)])
 
 
-def _part_text(part: Part, here: str) -> str:
+def _piece(part: Part, here: str, gallery: Gallery | None) -> str:
     match part:
+        case TextPart():
+            return part.text
+        case RefusalPart():
+            return part.refusal
+        case ImagePart():
+            if gallery is None:
+                raise refused(
+                    here, "is an image; send it in a message of the user or in the output of a function call"
+                )
+            return hung(gallery, _picture(part, here))
         case ForeignPart():
             served = _NOT_YET.get(part.type)
             problem = (
@@ -160,11 +178,16 @@ def _part_text(part: Part, here: str) -> str:
                 if served
                 else f"got a part of type {shown_name(part.type)}, which is not known here"
             )
-            raise refused(here, f'{problem}; send parts of the form {{"type": "input_text", "text": "..."}}')
-        case TextPart():
-            return part.text
-        case _:
-            return part.refusal
+            raise refused(here, f"{problem}; send {PARTS_WANTED}")
+
+
+def _picture(part: ImagePart, here: str) -> Picture:
+    if part.file_id is not None:
+        raise refused(f"{here}.file_id", f"files are not looked at; send image_url instead: {ADDRESS_WANTED}")
+    field = f"{here}.image_url"
+    if part.image_url is None:
+        raise refused(field, f"is missing; send {ADDRESS_WANTED}")
+    return Picture(source_of(part.image_url, field), field, detail_of(part.detail))
 
 
 def _thought(item: ReasoningItem) -> str:

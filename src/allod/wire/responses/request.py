@@ -11,8 +11,8 @@ from allod.core.errors import InvalidRequest
 from allod.core.request import Conversation, GenerationRequest
 from allod.core.sampling import SamplingWishes
 from allod.wire.dialect import Decoded, Envelope
-from allod.wire.openai.refusal import refused
 from allod.wire.openai.request import model_of, validated
+from allod.wire.refusal import refused
 from allod.wire.responses.echo import LOGPROBS, echo_of, ignored_in
 from allod.wire.responses.item_schema import Item, MessageItem, ReferenceItem
 from allod.wire.responses.items import messages_of, unknown_item
@@ -122,6 +122,7 @@ def prepared(read: Understood, envelope: Envelope, known: Known) -> Prepared:
     model = model_of(asked.model, envelope)
     tools, choice = chosen(asked.tool_choice, offered(asked.tools or ()))
     items = resolved(read.items, known)
+    messages, pictures = messages_of(asked.instructions, as_items(known.history), items)
     effort = asked.reasoning.effort if asked.reasoning else None
     arguments = dict(asked.chat_template_kwargs or {})
     if effort is not None:
@@ -131,12 +132,13 @@ def prepared(read: Understood, envelope: Envelope, known: Known) -> Prepared:
         request=envelope.request,
         model=model,
         source=Conversation(
-            messages=messages_of(asked.instructions, as_items(known.history), items),
+            messages=messages,
             tools=tools,
             tool_choice=choice,
             parallel_tool_calls=asked.parallel_tool_calls is not False,
             thinking=None if effort is None else effort != "none",
             template_arguments=json_text(arguments),
+            pictures=pictures,
         ),
         tenant=envelope.tenant,
         sampling=wishes,

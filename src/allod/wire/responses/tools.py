@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from allod.core.formats import AnswerForm, JsonObject, JsonSchema, PlainText
 from allod.core.tools import NamedTool, Tool, ToolChoice
-from allod.wire.openai.refusal import refused, shown_name
+from allod.wire.refusal import refused, shown_name
 from allod.wire.responses.schema import (
     AllowedTools,
     Choice,

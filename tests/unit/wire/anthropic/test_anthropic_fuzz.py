@@ -42,7 +42,11 @@ values = st.recursive(
 objects = st.dictionaries(strings, values, max_size=3)
 sources = st.fixed_dictionaries(
     {"type": st.sampled_from(["text", "content", "base64", "url", "file"]) | values},
-    optional={"data": strings | values, "content": strings | st.lists(values, max_size=2)},
+    optional={
+        "data": strings | values,
+        "url": strings | st.just("data:,a"),
+        "content": strings | st.lists(values, max_size=2),
+    },
 )
 
 

@@ -287,17 +287,9 @@ def test_max_tokens_is_required() -> None:
     assert caught.value.message == "max_tokens: Field required"
 
 
-IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": ""}}
-
-
 @pytest.mark.parametrize(
     ("turns", "words"),
     [
-        ([turn("user", text("a"), IMAGE)], "messages.0.content.1: `image` blocks are not served yet"),
-        (
-            [turn("user", {**RESULT, "content": [text("a"), IMAGE]})],
-            "messages.0.content.0.content.1: `image` blocks are not served yet",
-        ),
         (
             [turn("user", {**RESULT, "content": [{"type": "tool_reference", "tool_name": "a"}]})],
             "messages.0.content.0.content.0: blocks of type `tool_reference` are not served here",

@@ -255,21 +255,21 @@ def test_everything_without_effect_is_named() -> None:
 
 
 FOREIGN = {"type": "compaction", "encrypted_content": "x"}
-IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AA=="}
 
 
 @pytest.mark.parametrize(
     ("fields", "param", "words"),
     [
         (
-            {"input": [{"role": "user", "content": [IMAGE]}]},
+            {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
             "input[0].content[0]",
-            "images are not served yet",
+            'files are not served yet; send parts of the form {"type": "input_text", "text": "..."} or '
+            '{"type": "input_image", "image_url": "..."}',
         ),
         (
-            {"input": [{"type": "function_call_output", "call_id": "c", "output": [IMAGE]}]},
-            "input[0].output[0]",
-            "images are not served yet",
+            {"input": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            "input[0].content[0]",
+            "got a part of type image_url, which is not known here",
         ),
         ({"input": [{"role": "tool", "content": "x"}]}, "input[0].role", "one of user, assistant"),
         ({"input": [{"role": "user"}]}, "input[0].content", "is missing"),
