@@ -7,6 +7,7 @@ way, so that no word is lost.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from allod.core.request import Message
 from allod.core.tools import ToolCall
@@ -44,6 +45,7 @@ def linked(messages: Sequence[Message]) -> list[Message]:
 def arranged(messages: Sequence[Message], traits: Traits, writer: CallWriter) -> list[Message]:
     """Linked messages as a template with these traits takes them."""
     passes: tuple[tuple[bool, _Pass], ...] = (
+        (not traits.parted_results, _strays_last),
         (not traits.stray_results, _without_strays),
         (not traits.results, _results_as_words),
         (not traits.calls, lambda turns: [with_written_calls(turn, writer) for turn in turns]),
@@ -72,6 +74,16 @@ def _linked_result(message: Message, open_calls: list[ToolCall]) -> Message:
         return replace(message, call_identifier=None, name=message.name or "")
     open_calls.remove(call)
     return replace(message, call_identifier=call.identifier, name=message.name or call.name)
+
+
+def _strays_last(messages: Sequence[Message]) -> list[Message]:
+    """Of results in a row, those without a call behind the others."""
+    runs = groupby(messages, key=lambda message: message.role == "tool")
+    return [
+        message
+        for is_result, run in runs
+        for message in sorted(run, key=lambda turn: is_result and turn.call_identifier is None)
+    ]
 
 
 def _without_strays(messages: Sequence[Message]) -> list[Message]:

@@ -8,17 +8,23 @@
   everything that the prefix cache holds, each time such a message is added.
 - Where roles must alternate, turns of the same role are joined by a blank line, a user's words after a
   tool's result go into it, and an empty user's turn comes before an assistant that opens.
+- Pictures go where the template shows them (see `picture_turns`). A user's turn with pictures that can
+  neither follow a tool's result nor go into it comes after a few words of the assistant.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 
+from allod.core.pictures import marks_in
 from allod.core.request import Message
 from allod.core.tools import Tool
 from allod.text.calls import arranged, joined, linked
 from allod.text.generic_tools import CallWriter, in_generic_form
+from allod.text.picture_turns import with_head_pictures_shown, with_pictures_shown
 from allod.text.traits import SYSTEM_ROLES, Traits
+
+_LOOKS = "Let me look at the picture."
 
 
 def canonical(
@@ -38,11 +44,17 @@ def canonical(
     turns = turns[len(head) :]
     if not traits.late_systems:
         turns = _tagged(_after_results(turns))
+    elif not traits.parted_results:
+        turns = _after_results(turns)
+    if traits.pictures:
+        turns = with_pictures_shown(turns, traits)
+        if traits.system != "never":
+            head, turns = with_head_pictures_shown(head, turns, traits)
     if _lacks_question(turns, traits, has_native_tools=bool(tools) and traits.tools):
         turns = [Message("user", ""), *turns]
     turns = _merged_questions(turns, traits)
     if not traits.user_after_result:
-        turns = _folded(turns)
+        turns = _folded(turns, traits)
     return _with_head(head, turns, traits)
 
 
@@ -64,6 +76,8 @@ def _with_head(head: Sequence[Message], turns: Sequence[Message], traits: Traits
 
 
 def _takes_head(turns: Sequence[Message], traits: Traits) -> bool:
+    if not traits.pictures_beside_system and any(marks_in(message.content) for message in turns):
+        return False
     ends_with_user = not turns or turns[-1].role == "user"
     return traits.system == "always" or (traits.system == "before_user" and ends_with_user)
 
@@ -157,14 +171,17 @@ def _merged_questions(messages: Sequence[Message], traits: Traits) -> list[Messa
     return done
 
 
-def _folded(messages: Sequence[Message]) -> list[Message]:
-    """A user's words that follow a result, in the result."""
+def _folded(messages: Sequence[Message], traits: Traits) -> list[Message]:
+    """A user's words that follow a result, in the result; pictures that it does not show stay out of it."""
+    shows_all = not traits.pictures or "tool" in traits.pictures
     done: list[Message] = []
     for message in messages:
-        if done and done[-1].role == "tool" and message.role == "user":
-            done[-1] = replace(done[-1], content=joined(done[-1].content, message.content))
-        else:
+        if not (done and done[-1].role == "tool" and message.role == "user"):
             done.append(message)
+        elif not shows_all and marks_in(message.content):
+            done += [Message("assistant", _LOOKS), message]
+        else:
+            done[-1] = replace(done[-1], content=joined(done[-1].content, message.content))
     return done
 
 

@@ -154,10 +154,12 @@ class _Probe:
         result = Message("tool", _GOLD, _CALL.name, (), _CALL.identifier)
         self.find_content_form("tool", (_QUESTION, call, result))
         user, stray = Message("user", _SILVER), replace(result, call_identifier=None, name="")
+        parted = self.drawn(_QUESTION, call, user, result, tools=(_TOOL,))
         self.learn(
             results=self.shows(_QUESTION, call, result),
             stray_results=self.shows(_QUESTION, stray, _ANSWER)
             and self.shows(_QUESTION, _ANSWER, stray, replace(_ANSWER, content=_SILVER)),
+            parted_results=not parted or _GOLD in parted,
             unanswered_calls=self.shows(_QUESTION, call, user),
             user_after_result=self.shows(_QUESTION, call, result, user),
         )

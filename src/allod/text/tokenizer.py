@@ -72,6 +72,11 @@ class FileTokenCodec:
         """
         return tuple(self._tokenizer.encode(text, add_special_tokens=special).ids)
 
+    def located(self, text: str, places: Sequence[int]) -> tuple[tuple[TokenId, ...], tuple[int | None, ...]]:
+        """Text to ids, without added ones, and for each index of a character which of the ids it is in."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return tuple(encoding.ids), tuple(encoding.char_to_token(place) for place in places)
+
     def decode(self, tokens: Sequence[TokenId]) -> str:
         """Ids to text, special tokens left out. What is not UTF-8 becomes U+FFFD."""
         data = b"".join(self._shown(tokens))

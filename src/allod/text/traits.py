@@ -34,8 +34,13 @@ class Traits:
         text_with_calls: words beside a call are kept, must stand in a turn apart, or are lost either way.
         results: the tool role is shown.
         stray_results: a result that no call precedes.
+        parted_results: anything between a call and its result; False only where the result would be lost.
         unanswered_calls: a call that a user's turn follows without a result.
         user_after_result: a user's turn directly after a result.
+        pictures: roles in whose turns pictures are shown; none for conversations without pictures.
+        picture_words: pictures are words of a text, which hold their place as marks; else they are parts
+            of a content that is a list.
+        pictures_beside_system: pictures in a conversation with a system message.
     """
 
     listed: frozenset[Role] = frozenset()
@@ -57,5 +62,9 @@ class Traits:
     text_with_calls: Literal["kept", "apart", "lost"] = "kept"
     results: bool = True
     stray_results: bool = True
+    parted_results: bool = True
     unanswered_calls: bool = True
     user_after_result: bool = True
+    pictures: frozenset[Role] = frozenset()
+    picture_words: bool = False
+    pictures_beside_system: bool = True

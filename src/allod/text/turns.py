@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from allod.core.errors import InvalidRequest
+from allod.core.pictures import marks_in, pieces_of
 from allod.core.request import Message
 from allod.core.tools import Tool, ToolCall
 from allod.text.jinja import to_json
@@ -18,7 +19,9 @@ _SHORT_IDENTIFIER = re.compile(r"[A-Za-z0-9]{9}")
 def turn(message: Message, traits: Traits) -> dict[str, object]:
     """One message. Keys are there only where they say something: templates ask `'name' in message`."""
     content: object = message.content
-    if message.role in traits.listed:
+    if has_picture_parts(message, traits):
+        content = [_part(piece) for piece in pieces_of(message.content)]
+    elif message.role in traits.listed:
         content = [{"type": "text", "text": message.content}]
     elif message.tool_calls and traits.null_content and not message.content:
         content = None
@@ -32,6 +35,11 @@ def turn(message: Message, traits: Traits) -> dict[str, object]:
     if message.role == "tool":
         given["tool_call_id"] = _identifier(message.call_identifier or "", traits)
     return given
+
+
+def has_picture_parts(message: Message, traits: Traits) -> bool:
+    """Whether the template is given pictures as parts of this message."""
+    return message.role in traits.pictures and not traits.picture_words and bool(marks_in(message.content))
 
 
 def offers(tools: Sequence[Tool]) -> list[dict[str, object]]:
@@ -71,6 +79,10 @@ def arguments_text(call: ToolCall) -> str:
 def arguments_of(call: ToolCall) -> dict[str, object]:
     """A call's arguments as an object; what is none is wrapped in one."""
     return json_object(arguments_text(call)) or {}
+
+
+def _part(piece: str | int) -> dict[str, object]:
+    return {"type": "text", "text": piece} if isinstance(piece, str) else {"type": "image"}
 
 
 def _call(call: ToolCall, traits: Traits) -> Mapping[str, object]:

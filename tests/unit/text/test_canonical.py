@@ -88,6 +88,25 @@ def test_a_late_system_message_does_not_part_a_call_from_its_result() -> None:
     ]
 
 
+def test_a_system_message_that_is_shown_in_its_place_does_not_part_them_either() -> None:
+    """Gemma 4's template looks for results right behind the call, and drops the others."""
+    call = Message("assistant", "", tool_calls=(ToolCall("1", "f", "{}"),))
+    turns = (A, call, SYSTEM, Message("tool", "r", call_identifier="1"))
+    for parted, roles in ((True, ["system", "tool"]), (False, ["tool", "system"])):
+        traits = Traits(tools=True, parted_results=parted)
+        assert [role for role, _ in order(traits, *turns)][2:] == roles
+
+
+def test_a_stray_result_does_not_part_a_call_from_its_result() -> None:
+    """It comes behind, where the template wants them side by side."""
+    call = Message("assistant", "", tool_calls=(ToolCall("1", "f", "{}"),))
+    turns = (A, call, Message("tool", "s", call_identifier="x"), Message("tool", "r", call_identifier="1"))
+    words = "<tool_response>\ns\n</tool_response>"
+    for parted, said in ((True, [words, "r"]), (False, ["r", words])):
+        traits = Traits(tools=True, stray_results=False, parted_results=parted)
+        assert [content for _, content in order(traits, *turns)][2:] == said
+
+
 def test_turns_of_one_role_are_joined_where_roles_must_alternate() -> None:
     """Empty ones leave no trace."""
     assert order(STRICT, A, Message("user", ""), B, YES, YES, C) == [

@@ -94,6 +94,13 @@ def test_added_tokens_are_their_text_and_special_ones_are_not_shown() -> None:
     assert it.encode("a<|im_end|>", special=False) == (0, 1)
 
 
+def test_characters_are_found_in_their_tokens() -> None:
+    """By their index in the text, whatever the tokens are in bytes."""
+    it = codec(["ðŁ", "ĺĢ", "a"], BYTE_LEVEL, added(3, "<|im_end|>", special=True))
+    assert it.located("a<|im_end|>a", [0, 1, 5, 11, 12]) == ((2, 3, 2), (0, 1, 1, 2, None))
+    assert it.located("", []) == ((), ())
+
+
 def test_ids_without_a_token_are_empty() -> None:
     """Models pad their vocabulary; such an id has no bytes and no text."""
     text = tokenizer_json(["a", "x"], BYTE_LEVEL, []).replace('"x": 1', '"x": 5')
