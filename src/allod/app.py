@@ -20,6 +20,7 @@ from allod.core.errors import AllodError, ConfigurationError, ModelNotFound
 from allod.core.ports import ModelHost
 from allod.local.backend import LocalBackend
 from allod.local.embedding import LocalEmbedder
+from allod.local.pictures import LocalPictures
 from allod.local.process import WorkerCommand
 from allod.local.render import PromptRenderer
 from allod.local.residency import Residency
@@ -55,8 +56,9 @@ def compose(settings: Settings) -> Gateway:
     catalog = Catalog(settings.models_folder)
     resident = preloaded(settings, catalog)
     residency = Residency(worker_command(settings, catalog), settings.local)
-    prompts = PromptRenderer(catalog.folder, settings.prompts)
-    backend = LocalBackend(residency, prompts, settings.local)
+    pictures = LocalPictures(picture_command(settings, catalog), settings.local, settings.media)
+    prompts = PromptRenderer(catalog.folder, settings.prompts, pictures)
+    backend = LocalBackend(residency, prompts, settings.local, pictures)
     embedder = LocalEmbedder(residency, catalog.folder)
     keeper = SqliteKeeper(settings.store_file, settings.store)
     chat = ChatService(catalog, backend, prompts)
@@ -89,6 +91,7 @@ def compose(settings: Settings) -> Gateway:
                 await loading
             await batches.close()
             await residency.close()
+            await pictures.close()
             prompts.close()
             embedder.close()
             await keeper.close()
@@ -127,14 +130,22 @@ def serve(settings: Settings, on_listening: OnListening = log_address) -> int:
 def worker_command(settings: Settings, catalog: Catalog) -> WorkerCommand:
     """How to start the worker of a model."""
     encoded = WorkerSettings.of(settings).to_json()
+    return lambda card: _worker_argv(catalog, card, encoded, card.purpose)
 
-    def command(card: ModelCard) -> Sequence[str]:
-        model = ("--model", str(catalog.folder(card)))
-        context = ("--context-tokens", str(card.context_tokens))
-        purpose = ("--purpose", card.purpose)
-        return (sys.executable, "-m", "allod.worker", *model, "--settings", encoded, *context, *purpose)
 
-    return command
+def picture_command(settings: Settings, catalog: Catalog) -> WorkerCommand:
+    """How to start the process that makes pictures ready for a model."""
+    encoded = WorkerSettings.of(settings).to_json()
+    return lambda card: _worker_argv(catalog, card, encoded, "pictures")
+
+
+def _worker_argv(catalog: Catalog, card: ModelCard, settings: str, purpose: str) -> Sequence[str]:
+    model = ("--model", str(catalog.folder(card)))
+    context = ("--context-tokens", str(card.context_tokens))
+    return (
+        *(sys.executable, "-m", "allod.worker", *model),
+        *("--settings", settings, *context, "--purpose", purpose),
+    )
 
 
 def preloaded(settings: Settings, catalog: Catalog) -> tuple[ModelCard, ...]:

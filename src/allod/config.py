@@ -25,6 +25,7 @@ from allod.core.errors import ConfigurationError
 from allod.device.settings import DeviceSettings
 from allod.engine.settings import EngineSettings
 from allod.local.settings import LocalSettings
+from allod.media.settings import MediaSettings
 from allod.registry.settings import RegistrySettings
 from allod.runner.settings import RunnerSettings
 from allod.service.settings import BatchSettings
@@ -65,6 +66,7 @@ class Settings:
     batches: BatchSettings = field(default_factory=BatchSettings)
     prompts: PromptSettings = field(default_factory=PromptSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
+    media: MediaSettings = field(default_factory=MediaSettings)
 
     @property
     def models_folder(self) -> Path:
@@ -89,6 +91,7 @@ class WorkerSettings:
     engine: EngineSettings
     runner: RunnerSettings
     device: DeviceSettings
+    media: MediaSettings = field(default_factory=MediaSettings)
     workers: int = 1
     """How many workers may be there at once and share the budget."""
 
@@ -96,7 +99,7 @@ class WorkerSettings:
     def of(cls, settings: Settings) -> "WorkerSettings":
         """The worker's part of the whole."""
         resident = settings.local.max_resident_models
-        return cls(settings.engine, settings.runner, settings.device, resident)
+        return cls(settings.engine, settings.runner, settings.device, settings.media, resident)
 
     def to_json(self) -> str:
         """One line of JSON."""

@@ -18,7 +18,8 @@ from allod.core.ports import Runner
 from allod.core.sampling import Sampling
 from allod.core.step import Join, Prefill, Sampled, StepPlan, StepResult
 from allod.device.choose import choose
-from allod.runner.load import LoadedModel, load
+from allod.runner.load import load
+from allod.runner.loaded import LoadedModel
 from allod.runner.masks import Masks
 from allod.runner.probe import measure
 from allod.runner.settings import RunnerSettings
@@ -50,7 +51,7 @@ def byte_tokenizer() -> Path:
 def mlx_runner(family: str) -> Runner:
     loaded = random_model(family)
     facts = measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048)
-    return MlxRunner(loaded.model, facts, Masks(byte_tokenizer(), facts.vocabulary))
+    return MlxRunner(loaded.network, facts, Masks(byte_tokenizer(), facts.vocabulary))
 
 
 RUNNERS: dict[str, Factory] = {

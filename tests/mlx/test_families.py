@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import mlx.core as mx
+import mlx.nn as nn
 import pytest
 from mlx_lm.generate import generate_step
 from tests.scaffolding.families import DEVICE, FAMILIES, VOCABULARY, write_random_model
@@ -11,7 +12,9 @@ from allod.core.ids import SequenceId
 from allod.core.sampling import Sampling
 from allod.core.step import Join, Prefill, StepPlan
 from allod.device.choose import choose
-from allod.runner.load import LoadedModel, load
+from allod.runner.load import load
+from allod.runner.loaded import LoadedModel
+from allod.runner.network import TextNetwork
 from allod.runner.probe import measure
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
@@ -39,11 +42,16 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def runner(loaded: LoadedModel) -> MlxRunner:
-    return MlxRunner(loaded.model, measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048))
+    return MlxRunner(loaded.network, measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048))
+
+
+def module_of(loaded: LoadedModel) -> nn.Module:
+    assert isinstance(loaded.network, TextNetwork)
+    return loaded.network.model
 
 
 def reference(loaded: LoadedModel, prompt: list[int], steps: int) -> list[int]:
-    generated = generate_step(mx.array(prompt), loaded.model, max_tokens=steps)
+    generated = generate_step(mx.array(prompt), module_of(loaded), max_tokens=steps)
     return [token for token, _ in generated]
 
 
@@ -63,7 +71,7 @@ def assert_same_or_tied(loaded: LoadedModel, prompt: list[int], got: list[int], 
     if got == wanted:
         return
     at = next(index for index, pair in enumerate(zip(got, wanted, strict=True)) if pair[0] != pair[1])
-    logits = loaded.model(mx.array([prompt + wanted[:at]]))[0, -1].astype(mx.float32)
+    logits = module_of(loaded)(mx.array([prompt + wanted[:at]]))[0, -1].astype(mx.float32)
     margin = abs((logits[got[at]] - logits[wanted[at]]).item())
     assert margin < TIE_MARGIN, f"token {at}: {got[at]} instead of {wanted[at]}, {margin} apart"
 

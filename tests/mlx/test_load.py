@@ -89,7 +89,7 @@ def test_facts_predict_the_bytes_of_a_state(tmp_path: Path) -> None:
 
 def make_runner(folder: Path) -> MlxRunner:
     loaded = load(folder, RunnerSettings(), choose(DEVICE), BUDGET_BYTES)
-    return MlxRunner(loaded.model, measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048))
+    return MlxRunner(loaded.network, measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048))
 
 
 def run_requests(runner: MlxRunner, rounds: int) -> None:

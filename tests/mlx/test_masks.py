@@ -104,7 +104,7 @@ def bench(folder: Path) -> Bench:
     names = TokenFacts(
         path, codec.added_tokens, codec.special_tokens, codec.vocabulary_size, VOCABULARY, (END,)
     )
-    runner = MlxRunner(loaded.model, facts, Masks(folder / "tokenizer.json", facts.vocabulary))
+    runner = MlxRunner(loaded.network, facts, Masks(folder / "tokenizer.json", facts.vocabulary))
     return Bench(runner, GrammarBuilder(names), codec)
 
 

@@ -10,8 +10,10 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from allod.core.pictures import Digest, Tensor
 from allod.core.ports import Flight
 from allod.core.step import MemoryReading, ModelFacts, StepPlan
 from allod.engine.settings import EngineSettings
@@ -40,6 +42,9 @@ class TroubledRunner:
 
     def memory(self) -> MemoryReading:
         return self._inner.memory()
+
+    def receive(self, digest: Digest, tensors: Sequence[Tensor]) -> None:
+        self._inner.receive(digest, tensors)
 
     def launch(self, plan: StepPlan) -> Flight:
         self._steps += 1

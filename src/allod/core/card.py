@@ -30,6 +30,7 @@ class ModelCard(msgspec.Struct, frozen=True):
         has_chat_template: whether conversations can be rendered.
         purpose: whether it generates text or embeds it.
         tool_dialect: how it writes tool calls, where the chat template does not tell; else None.
+        vision: whether it can look at pictures.
         version: layout of this record.
     """
 
@@ -47,4 +48,5 @@ class ModelCard(msgspec.Struct, frozen=True):
     has_chat_template: bool
     purpose: Purpose = "text"
     tool_dialect: str | None = None
+    vision: bool = False
     version: int = CARD_VERSION

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from allod.core.ids import RequestId, SequenceId, TenantId, TokenId
+from allod.core.pictures import Digest, PictureSpan, Tensor
 from allod.core.sampling import Sampling
 from allod.core.step import MemoryReading, ModelFacts, Scores
 
@@ -29,6 +30,8 @@ class Submit(Command, frozen=True, tag="submit"):
         max_tokens: None means as many as the worker's default allows.
         grammar: what the answer must follow, as llguidance's JSON form of a grammar; empty for free text.
         batch: True lets everything that is not batch work go first.
+        pictures: which tokens stand for pictures, in order. What the vision tower is to read of them comes
+            when the worker asks for it (`Wanted`, then `Supply`).
     """
 
     request: RequestId
@@ -40,6 +43,34 @@ class Submit(Command, frozen=True, tag="submit"):
     tenant: TenantId
     grammar: str = ""
     batch: bool = False
+    pictures: tuple[PictureSpan, ...] = ()
+
+
+class Supply(Command, frozen=True, tag="supply"):
+    """What a vision tower reads of a picture that was wanted. One that nobody wants any more is dropped."""
+
+    digest: Digest
+    tensors: tuple[Tensor, ...]
+
+
+class Prepare(Command, frozen=True, tag="prepare"):
+    """Make of a picture's file what a model reads; its one sequence is what a Cancel names.
+
+    Attributes:
+        digest: over all that follows.
+        file: the bytes of the file.
+        form: what the prompt holds for a picture, such as `<|vision_start|><|image_pad|><|vision_end|>`.
+        max_pixels: a larger picture is made smaller.
+        wants_tensors: False asks for the tokens alone.
+    """
+
+    request: RequestId
+    sequences: tuple[SequenceId, ...]
+    digest: Digest
+    file: bytes
+    form: str
+    max_pixels: int
+    wants_tensors: bool
 
 
 class Embed(Command, frozen=True, tag="embed"):
@@ -140,6 +171,28 @@ class Stepped(Report, frozen=True, tag="stepped"):
     progress: tuple[PrefillProgress, ...] = ()
 
 
+class Wanted(Report, frozen=True, tag="wanted"):
+    """To go on with a request, the worker needs what its tower is to read of these pictures."""
+
+    request: RequestId
+    digests: tuple[Digest, ...]
+
+
+class Prepared(Report, frozen=True, tag="prepared"):
+    """A picture as a model reads it.
+
+    Attributes:
+        tokens: what the picture's form becomes.
+        tensor_bytes: size of the tensors together.
+        tensors: empty unless they were asked for.
+    """
+
+    request: RequestId
+    tokens: tuple[TokenId, ...]
+    tensor_bytes: int
+    tensors: tuple[Tensor, ...] = ()
+
+
 class Embedded(Report, frozen=True, tag="embedded"):
     """The vectors of an Embed, in the order of its rows: unit length, little-endian float32."""
 
@@ -148,7 +201,13 @@ class Embedded(Report, frozen=True, tag="embedded"):
 
 
 class Status(Report, frozen=True, tag="status"):
-    """The worker's own account of itself; `parked` rows of batch work wait for interactive work to end."""
+    """The worker's own account of itself.
+
+    Attributes:
+        parked: rows of batch work that wait for interactive work to end.
+        picture_bytes: tensors and features of pictures that are held or promised.
+        seen_pictures: how many pictures were looked at since the start; one that is still known is not.
+    """
 
     rows: int
     prefilling: int
@@ -158,10 +217,14 @@ class Status(Report, frozen=True, tag="status"):
     memory: MemoryReading
     steps: int
     parked: int = 0
+    picture_bytes: int = 0
+    seen_pictures: int = 0
 
 
-AnyCommand = Submit | Embed | Cancel | Inspect | Drain
-AnyReport = Loading | Ready | LoadFailed | Admitted | Refused | Stepped | Embedded | Status
+AnyCommand = Submit | Supply | Prepare | Embed | Cancel | Inspect | Drain
+AnyReport = (
+    Loading | Ready | LoadFailed | Admitted | Refused | Stepped | Wanted | Prepared | Embedded | Status
+)
 
 Kind = TypeVar("Kind")
 

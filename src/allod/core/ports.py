@@ -9,6 +9,7 @@ from allod.core.events import Event
 from allod.core.hosting import HostedModel
 from allod.core.ids import TenantId, TokenId
 from allod.core.keeping import Kept, KeptKind
+from allod.core.pictures import Digest, PreparedPicture, Tensor
 from allod.core.request import Conversation, GenerationRequest
 from allod.core.step import MemoryReading, ModelFacts, StepPlan, StepResult
 
@@ -91,6 +92,36 @@ class Runner(Protocol):
 
     def launch(self, plan: StepPlan) -> Flight:
         """Start a step and return at once; the flight before it need not be collected yet."""
+        ...
+
+    def receive(self, digest: Digest, tensors: Sequence[Tensor]) -> None:
+        """Take what the vision tower reads of a picture, to hold until it is seen or forgotten."""
+        ...
+
+    def memory(self) -> MemoryReading:
+        """The allocator's counters now."""
+        ...
+
+
+class Preprocessor(Protocol):
+    """Makes of pictures' files what one model reads. Every method is called on one and the same thread."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        """The model's limits, as far as pictures are concerned."""
+        ...
+
+    def prepare(self, file: bytes, form: str, max_pixels: int) -> PreparedPicture:
+        """Decode a file, make it smaller if it has more than `max_pixels`, and lay it out for the model.
+
+        Args:
+            file: PNG, JPEG, WebP or GIF.
+            form: what the prompt holds for a picture.
+            max_pixels: a larger picture is made smaller.
+
+        Raises:
+            PictureRefused: it cannot be decoded, or the model takes no picture in this form.
+        """
         ...
 
     def memory(self) -> MemoryReading:

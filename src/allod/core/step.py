@@ -1,8 +1,8 @@
 """All the scheduler can ask of a runner, and all a runner can answer.
 
-One step: release states, put rows aside, take such rows back, let prefilled rows join the decode batch,
-decode one token for every row of the batch, run one chunk of one prompt. The order is that of the fields
-of `StepPlan`.
+One step: release states, forget pictures, put rows aside, take such rows back, let prefilled rows join the
+decode batch, decode one token for every row of the batch, run one chunk of one prompt or look at a picture
+for a while. The order is that of the fields of `StepPlan`.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from allod.core.ids import SequenceId, TokenId
+from allod.core.pictures import Digest
 from allod.core.sampling import Sampling
 
 
@@ -40,11 +41,44 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """A part of a picture within a chunk: what stands at these tokens is the picture, not its tokens.
+
+    Attributes:
+        digest: which picture; it has been looked at.
+        start: index of the part's first token in the chunk.
+        offset: index of that token in the picture's span.
+        length: how many tokens of the span are in the chunk.
+    """
+
+    digest: Digest
+    start: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Prefill:
     """Run these prompt tokens into the state of `state`, which is created when it does not exist."""
 
     state: SequenceId
     tokens: tuple[TokenId, ...]
+    pictures: tuple[Shown, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Encode:
+    """Look at a picture for a while; when all is seen, its features are kept until they are forgotten.
+
+    Attributes:
+        digest: which picture; its tensors have been received, and it is not forgotten.
+        tokens: the tokens of its span.
+        pieces: how many pieces of the work to do; a piece is about one block of the vision tower.
+    """
+
+    digest: Digest
+    tokens: tuple[TokenId, ...]
+    pieces: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +87,30 @@ class StepPlan:
 
     Attributes:
         release: rows, parked rows and states to forget; a prefill may start such an id anew.
+        forget: pictures to forget, whatever is held of them.
         park: rows that leave the batch but keep all they have: state, sampler, and the last token,
             which may still be on its way. A token of the step in flight is still collected.
         resume: parked rows that enter the batch again and go on as if they had never left.
         join: prefilled states that become rows.
         decode: every row of the batch after these four.
         prefill: the chunk that is read.
+        encode: the picture that is looked at; a step has a chunk or this, not both.
     """
 
     release: tuple[SequenceId, ...] = ()
+    forget: tuple[Digest, ...] = ()
     park: tuple[SequenceId, ...] = ()
     resume: tuple[SequenceId, ...] = ()
     join: tuple[Join, ...] = ()
     decode: tuple[SequenceId, ...] = ()
     prefill: Prefill | None = None
+    encode: Encode | None = None
 
     @property
     def is_empty(self) -> bool:
         """True when there is nothing to launch."""
-        moved = self.release or self.park or self.resume or self.join
-        return not (moved or self.decode or self.prefill)
+        moved = self.release or self.forget or self.park or self.resume or self.join
+        return not (moved or self.decode or self.prefill or self.encode)
 
 
 class Scores(msgspec.Struct, frozen=True):
@@ -97,16 +135,33 @@ class Sampled:
 
 
 @dataclass(frozen=True, slots=True)
+class Encoded:
+    """How far a picture is.
+
+    Attributes:
+        digest: which picture.
+        pieces_done: how many pieces this step did; fewer than asked for where no more were left.
+        pieces_left: how many are left; 0 when it is seen.
+    """
+
+    digest: Digest
+    pieces_done: int
+    pieces_left: int
+
+
+@dataclass(frozen=True, slots=True)
 class StepResult:
     """What a step produced.
 
     Attributes:
         sampled: one entry per row of the plan's `decode`, in that order.
         seconds: how long the device was busy with this step, waiting for earlier steps excluded.
+        encoded: what became of the plan's `encode`.
     """
 
     sampled: tuple[Sampled, ...]
     seconds: float
+    encoded: Encoded | None = None
 
 
 class LayerState(msgspec.Struct, frozen=True):
@@ -120,6 +175,34 @@ class LayerState(msgspec.Struct, frozen=True):
     bytes_per_token: int
     fixed_bytes: int
     window_tokens: int | None
+
+
+class Sight(msgspec.Struct, frozen=True):
+    """What pictures cost a model that sees.
+
+    Looking at a picture whose tensors have T bytes takes, beside these and the features, at most
+    `transient_per_byte * T + transient_per_byte_squared * T * T` bytes while it lasts.
+
+    Attributes:
+        weights_bytes: what of the model's weights is there for pictures alone.
+        feature_bytes_per_token: features of one token of a picture's span.
+        transient_per_byte: see above.
+        transient_per_byte_squared: see above; attention scores, where the device does not fuse them.
+        cache_bytes: most bytes of tensors and features to be held at a time.
+        whole_spans: True where the tokens of a picture see each other both ways, so that they must be read
+            in one chunk.
+    """
+
+    weights_bytes: int
+    feature_bytes_per_token: int
+    transient_per_byte: float
+    transient_per_byte_squared: float
+    cache_bytes: int
+    whole_spans: bool = False
+
+    def transient_bytes(self, tensor_bytes: int) -> int:
+        """Most bytes that looking at a picture takes for the time being."""
+        return int(self.transient_per_byte * tensor_bytes + self.transient_per_byte_squared * tensor_bytes**2)
 
 
 class ModelFacts(msgspec.Struct, frozen=True):
@@ -139,6 +222,8 @@ class ModelFacts(msgspec.Struct, frozen=True):
         alone_because: why rows are served one at a time; empty when batchable.
         compute: the form the weights compute in, in words.
         device: the device, in words.
+        sight: what pictures cost; None for a model that does not see.
+        blind_because: why a model that could see does not; empty else.
     """
 
     weights_bytes: int
@@ -153,6 +238,8 @@ class ModelFacts(msgspec.Struct, frozen=True):
     alone_because: str
     compute: str
     device: str
+    sight: Sight | None = None
+    blind_because: str = ""
 
 
 class MemoryReading(msgspec.Struct, frozen=True):

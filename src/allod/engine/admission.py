@@ -4,10 +4,12 @@ What can never work is refused at once with the numbers; what only does not fit 
 """
 
 from bisect import bisect_right
+from dataclasses import replace
 
 from allod.core.messages import Refused, Submit
 from allod.core.step import ModelFacts
 from allod.engine.memory import Load, MemoryModel
+from allod.engine.picture_admission import PictureAdmission
 from allod.engine.settings import EngineSettings
 
 
@@ -24,11 +26,14 @@ class Admission:
         self._facts = facts
         self._settings = settings
         self._memory = memory
+        self._pictures = PictureAdmission(facts.sight, facts.blind_because)
 
     def limit(self, submit: Submit) -> int | Refused:
         """The `max_tokens` to obey, or why the submission can never be served."""
         if flaw := self._flaw(submit):
             return Refused(submit.request, "invalid", flaw)
+        if refused := self._pictures.refusal(submit):
+            return refused
         prompt = len(submit.tokens)
         if overflow := self._overflow(prompt, submit.max_tokens):
             return Refused(submit.request, "context", overflow)
@@ -46,7 +51,8 @@ class Admission:
         """
         rows = len(submit.sequences) if self._facts.batchable else 1
         read_tokens = total_tokens if submit.batch else min(len(submit.tokens), total_tokens)
-        return Load(rows, total_tokens, read_tokens)
+        load = self._memory.load_of(submit.pictures)
+        return replace(load, rows=rows, longest_tokens=total_tokens, prompt_tokens=read_tokens)
 
     def _flaw(self, submit: Submit) -> str | None:
         choices, rows = len(submit.sequences), self._settings.max_batch_rows

@@ -4,8 +4,10 @@ An out-of-memory cannot be caught on Metal, so bytes are counted before a step i
 is for the longest every row can become: what was admitted once never has to be evicted.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from allod.core.pictures import PictureSpan
 from allod.core.step import LayerState, ModelFacts
 
 LEAST_CHUNK_TOKENS = 256
@@ -21,12 +23,16 @@ class Load:
         longest_tokens: the longest that any of them can become; the others are padded to it.
         prompt_tokens: length of the prompt that is prefilled beside them.
         parked_bytes: state of rows that are kept out of the batch.
+        picture_bytes: size of the tensors of the prompt's largest picture.
+        span_tokens: length of the prompt's longest picture, where pictures are read in one chunk.
     """
 
-    rows: int
-    longest_tokens: int
-    prompt_tokens: int
+    rows: int = 0
+    longest_tokens: int = 0
+    prompt_tokens: int = 0
     parked_bytes: int = 0
+    picture_bytes: int = 0
+    span_tokens: int = 0
 
 
 class MemoryModel:
@@ -51,14 +57,22 @@ class MemoryModel:
         """State of a batch, every row padded to the longest."""
         return rows * self.row_bytes(longest_tokens)
 
-    def needed_bytes(self, load: Load) -> int:
-        """Weights, state and activations, with prefill chunks as small as they may become."""
-        least = min(LEAST_CHUNK_TOKENS, self._max_chunk_tokens, load.prompt_tokens - 1)
-        transient = max(
-            least * self._chunk_token_bytes(load.prompt_tokens),
-            load.rows * self._chunk_token_bytes(load.longest_tokens),
+    def load_of(self, pictures: Sequence[PictureSpan]) -> Load:
+        """What a prompt's pictures add to a load."""
+        sight = self._facts.sight
+        longest = max((span.length for span in pictures), default=0)
+        return Load(
+            picture_bytes=max((span.tensor_bytes for span in pictures), default=0),
+            span_tokens=longest if sight and sight.whole_spans else 0,
         )
-        return self._held_bytes(load) + transient
+
+    def needed_bytes(self, load: Load) -> int:
+        """Weights, state, pictures and activations, with prefill chunks as small as they may become."""
+        least = min(LEAST_CHUNK_TOKENS, self._max_chunk_tokens, load.prompt_tokens - 1)
+        reading = max(least, load.span_tokens) * self._chunk_token_bytes(load.prompt_tokens)
+        decoding = load.rows * self._chunk_token_bytes(load.longest_tokens)
+        # Looking at a picture goes on over steps that decode, and holds what it has of it meanwhile.
+        return self._held_bytes(load) + max(reading, decoding + self._looking_bytes(load))
 
     def fits(self, load: Load) -> bool:
         """Whether the worker may take this on."""
@@ -73,7 +87,13 @@ class MemoryModel:
 
     def _held_bytes(self, load: Load) -> int:
         rows_bytes = self.batch_bytes(load.rows, load.longest_tokens)
-        return self._facts.weights_bytes + rows_bytes + load.parked_bytes
+        sight = self._facts.sight
+        pictures_bytes = sight.cache_bytes if sight else 0
+        return self._facts.weights_bytes + rows_bytes + load.parked_bytes + pictures_bytes
+
+    def _looking_bytes(self, load: Load) -> int:
+        sight = self._facts.sight
+        return sight.transient_bytes(load.picture_bytes) if sight and load.picture_bytes else 0
 
     def _chunk_token_bytes(self, context_tokens: int) -> int:
         facts = self._facts

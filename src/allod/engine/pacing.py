@@ -54,8 +54,7 @@ class PrefillPacer:
         """
         limit = min(self._max_chunk_tokens, self._tried_tokens, cap_tokens)
         if self._token_seconds is not None:
-            room_seconds = self._allowed_seconds(decodes=decodes) - self._expected_decode(decodes=decodes)
-            limit = int(min(limit, max(0.0, room_seconds) / self._token_seconds))
+            limit = int(min(limit, self.room_seconds(decodes=decodes) / self._token_seconds))
         if limit >= ROUND_FROM_TOKENS:
             limit -= limit % CHUNK_MULTIPLE_TOKENS
         self._asked_tokens = max(LEAST_CHUNK_TOKENS, limit)
@@ -75,6 +74,14 @@ class PrefillPacer:
         elif decodes:
             before = seconds if self._decode_seconds is None else self._decode_seconds
             self._decode_seconds = before + (seconds - before) * _DECODE_WEIGHT
+
+    def room_seconds(self, *, decodes: bool) -> float:
+        """How long a step may work on a prompt beside what it decodes."""
+        return max(0.0, self._allowed_seconds(decodes=decodes) - self._expected_decode(decodes=decodes))
+
+    def beyond_decode(self, seconds: float, *, decodes: bool) -> float:
+        """What of a step's time is not that of the tokens it decoded."""
+        return max(_LEAST_TOKEN_SECONDS, seconds - self._expected_decode(decodes=decodes))
 
     def _observe_chunk(self, chunk_tokens: int, seconds: float, *, decodes: bool) -> None:
         """Slower than believed counts at once, faster by half.
@@ -98,3 +105,43 @@ class PrefillPacer:
 
     def _allowed_seconds(self, *, decodes: bool) -> float:
         return self._target_seconds if decodes else ALONE_SECONDS
+
+
+class PiecePacer:
+    """Learns what pieces of looking at a picture cost, and says how many fit into a step.
+
+    The cost of a piece is taken to grow with the picture. Where attention makes it grow faster, the first
+    step of a picture larger than all before does one piece only, and what that took counts from then on.
+
+    Args:
+        steps: knows what a step may take and what decoding takes of it.
+    """
+
+    def __init__(self, steps: PrefillPacer) -> None:
+        self._steps = steps
+        self._piece_seconds_per_byte: float | None = None
+        self._largest_bytes = 0
+
+    def pieces(self, tensor_bytes: int, *, decodes: bool) -> int:
+        """How many pieces of a picture of this size to do in a step; at least one.
+
+        Args:
+            tensor_bytes: size of the picture's tensors.
+            decodes: whether rows decode in the same step.
+        """
+        if self._piece_seconds_per_byte is None or tensor_bytes > self._largest_bytes:
+            return 1
+        piece_seconds = self._piece_seconds_per_byte * tensor_bytes
+        return max(1, int(self._steps.room_seconds(decodes=decodes) / piece_seconds))
+
+    def observe(self, tensor_bytes: int, pieces: int, seconds: float, *, decodes: bool) -> None:
+        """Learn from a step that did some pieces. Slower than believed counts at once, faster by half."""
+        if not pieces or not tensor_bytes:
+            return
+        self._largest_bytes = max(self._largest_bytes, tensor_bytes)
+        latest = self._steps.beyond_decode(seconds, decodes=decodes) / pieces / tensor_bytes
+        before = self._piece_seconds_per_byte
+        if before is None or latest > before:
+            self._piece_seconds_per_byte = latest
+        else:
+            self._piece_seconds_per_byte = before + (latest - before) * _PREFILL_WEIGHT

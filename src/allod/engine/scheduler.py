@@ -4,6 +4,9 @@ One step is in flight while the next is planned, so `plan` runs ahead of what is
 choices on as if every step worked, and `commit` later says which tokens came. A choice that turns out
 to have ended is in at most one more step; the token it makes there is dropped.
 
+A prompt with pictures is read up to the first that was not looked at. What its tower reads is asked for
+(`take_wanted`), a picture ahead of the reading; looking goes on in pieces, beside the rows that decode.
+
 Work has two lanes. While anything lives in the interactive lane, the batch lane gets no step: its rows
 are parked, and its prompt rests between chunks. Interactive work that needs their bytes gets them.
 """
@@ -13,11 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from allod.core.ids import SequenceId
-from allod.core.messages import Admitted, Emission, PrefillProgress, Refused, Stepped, Submit
+from allod.core.messages import Admitted, Emission, PrefillProgress, Refused, Stepped, Submit, Wanted
+from allod.core.pictures import Digest
 from allod.core.step import Join, ModelFacts, Prefill, Sampled, StepPlan, StepResult
 from allod.engine.admission import Admission
 from allod.engine.drain import DrainRate
 from allod.engine.lane import Lane
+from allod.engine.looking import Looking
 from allod.engine.memory import Load, MemoryModel
 from allod.engine.pacing import PrefillPacer
 from allod.engine.queue import FairQueue
@@ -36,6 +41,8 @@ class Occupancy:
         queued_tokens: prompt tokens that wait.
         reserved_bytes: KV state that admitted rows may grow to, parked ones included.
         parked: sequences that are kept out of the decode batch.
+        picture_bytes: tensors and features of pictures that are held or promised.
+        seen_pictures: how many pictures were looked at, from the start.
     """
 
     rows: int
@@ -44,6 +51,8 @@ class Occupancy:
     queued_tokens: int
     reserved_bytes: int
     parked: int = 0
+    picture_bytes: int = 0
+    seen_pictures: int = 0
 
 
 class Scheduler:
@@ -65,6 +74,7 @@ class Scheduler:
         self._running = self._interactive
         self._drain = DrainRate()
         self._pacer = PrefillPacer(settings.max_prefill_chunk_tokens, settings.max_decode_stall_ms / 1000)
+        self._looking = Looking(facts.sight, self._pacer)
         self._tickets = 0
         self._chunks: deque[Job] = deque()
 
@@ -72,6 +82,20 @@ class Scheduler:
     def idle(self) -> bool:
         """True when nothing is queued, prefilling or decoding, and nothing is left to release."""
         return all(lane.is_idle for lane in self._lanes)
+
+    @property
+    def waits(self) -> bool:
+        """True when the prompt that is read goes on with a picture that was asked for and is not there."""
+        job = self._running.reading
+        return job is not None and self._looking.waits(job)
+
+    def take_wanted(self) -> list[Wanted]:
+        """The pictures that the plans so far found missing; each is named once."""
+        return self._looking.take_wanted()
+
+    def supply(self, digest: Digest) -> bool:
+        """What a tower reads of a picture is there; False when nobody waits for it."""
+        return self._looking.supply(digest)
 
     def occupancy(self) -> Occupancy:
         """How full the engine is after the last plan."""
@@ -82,6 +106,8 @@ class Scheduler:
             queued_tokens=sum(lane.queue.tokens for lane in self._lanes),
             reserved_bytes=sum(self._memory.batch_bytes(*lane.occupied()) for lane in self._lanes),
             parked=sum(len(lane.rows) for lane in self._lanes if lane is not self._running),
+            picture_bytes=self._looking.held_bytes,
+            seen_pictures=self._looking.seen_count,
         )
 
     def submit(self, submit: Submit, now_seconds: float) -> Admitted | Refused:
@@ -128,18 +154,26 @@ class Scheduler:
         for choice in self._running.rows.values():
             choice.planned += 1
         decode = tuple(self._running.rows)
-        return StepPlan(tuple(release), park, resume, join, decode, self._prefill(decodes=bool(decode)))
+        plan = StepPlan(tuple(release), (), park, resume, join, decode)
+        return plan if self._running.reading is None else self._with_reading(plan, self._running.reading)
 
     def commit(self, plan: StepPlan, result: StepResult, now_seconds: float) -> Stepped:
         """Take in what a step produced. Tokens of sequences that are gone are dropped."""
-        chunk_tokens = len(plan.prefill.tokens) if plan.prefill else 0
-        self._pacer.observe(decodes=bool(plan.decode), chunk_tokens=chunk_tokens, seconds=result.seconds)
+        self._learn(plan, result)
         emissions: list[Emission] = []
         for sampled in result.sampled:
             choice = self._choice(sampled.sequence)
             if choice is not None:
                 emissions.append(self._emit(choice, sampled, now_seconds))
         return Stepped(tuple(emissions), self._progress(plan.prefill))
+
+    def _learn(self, plan: StepPlan, result: StepResult) -> None:
+        """What the step cost, and what it saw."""
+        decodes, encoded = bool(plan.decode), result.encoded
+        if encoded is not None and self._looking.commit(encoded, result.seconds, decodes=decodes):
+            return
+        chunk_tokens = len(plan.prefill.tokens) if plan.prefill else 0
+        self._pacer.observe(decodes=decodes, chunk_tokens=chunk_tokens, seconds=result.seconds)
 
     def _jobs(self, submit: Submit, max_tokens: int) -> list[Job]:
         """One job for the request, or one for each choice where rows cannot share a step."""
@@ -152,7 +186,7 @@ class Scheduler:
             job = Job(
                 submit.request, submit.tenant, submit.tokens, max_tokens, stop, self._tickets, submit.batch
             )
-            job.grammar = submit.grammar
+            job.grammar, job.pictures = submit.grammar, submit.pictures
             for sequence, sampling in group:
                 job.add(sequence, sampling)
             jobs.append(job)
@@ -187,7 +221,12 @@ class Scheduler:
             return None
         rows, longest_tokens = self._running.occupied()
         rows += len(job.living)
-        load = Load(rows, max(longest_tokens, job.full_tokens), len(job.tokens))
+        load = replace(
+            self._memory.load_of(job.pictures),
+            rows=rows,
+            longest_tokens=max(longest_tokens, job.full_tokens),
+            prompt_tokens=len(job.tokens),
+        )
         if rows > self._max_rows or not self._memory.fits(load):
             return None
         if not self._makes_room(load, release):
@@ -209,14 +248,17 @@ class Scheduler:
         parked = [lane.occupied() for lane in self._lanes if lane is not self._running]
         return replace(load, parked_bytes=sum(self._memory.batch_bytes(*each) for each in parked))
 
-    def _prefill(self, *, decodes: bool) -> Prefill | None:
-        job = self._running.reading
-        if job is None:
-            return None
+    def _with_reading(self, plan: StepPlan, job: Job) -> StepPlan:
+        """A step that also gets a prompt on: by a chunk, or by looking at the picture it goes on with."""
+        # What batch work does is kept short even alone: it is what an interactive newcomer waits for.
+        decodes = bool(plan.decode) or job.batch
+        most = self._pacer.chunk_tokens(decodes=decodes, cap_tokens=job.chunk_cap_tokens)
+        forget = self._looking.ask(job)
+        prefill = self._looking.chunk(job, most)
+        if prefill is None:
+            return replace(plan, forget=forget, encode=self._looking.encode(job, decodes=decodes))
         self._chunks.append(job)
-        # A chunk of batch work is kept short even alone: it is what an interactive newcomer waits for.
-        most = self._pacer.chunk_tokens(decodes=decodes or job.batch, cap_tokens=job.chunk_cap_tokens)
-        return job.next_chunk(most)
+        return replace(plan, forget=forget, prefill=prefill)
 
     def _emit(self, choice: Choice, sampled: Sampled, now_seconds: float) -> Emission:
         finish = choice.accept(sampled.token)
@@ -253,6 +295,8 @@ class Scheduler:
     def _end(self, choice: Choice) -> None:
         choice.move(Phase.FINISHED)
         del self._lane(choice.job).living[choice.sequence]
+        if not choice.job.living:
+            self._looking.withdraw(choice.job)
 
     def _settle(self, job: Job) -> None:
         self._lane(job).queue.give_back(job.tenant, job.cost_tokens - job.used_tokens)

@@ -4,13 +4,15 @@ A job is what is prefilled and joined together. Usually that is a whole request;
 share a step, every choice of a request is a job of its own.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Literal
 
 from allod.core.ids import RequestId, SequenceId, TenantId, TokenId
+from allod.core.pictures import Digest, PictureSpan
 from allod.core.sampling import Sampling
-from allod.core.step import Join, Prefill
+from allod.core.step import Join, Prefill, Shown
 
 Finish = Literal["stop", "length"]
 
@@ -100,6 +102,7 @@ class Job:
         ticket: place in the order of submission.
         batch: it runs only while no interactive work is there.
         grammar: what every choice must follow; empty for free text.
+        pictures: which of the tokens stand for pictures, in order.
         said_tokens: how many of the last `tokens` were said before the job was given up.
         chunk_cap_tokens: largest prefill chunk that the memory left at admission allows.
         planned_tokens: prompt tokens handed to the runner.
@@ -115,6 +118,7 @@ class Job:
     ticket: int
     batch: bool = False
     grammar: str = ""
+    pictures: tuple[PictureSpan, ...] = ()
     said_tokens: int = 0
     chunk_cap_tokens: int = 0
     planned_tokens: int = 0
@@ -162,14 +166,46 @@ class Job:
         for choice in self.living:
             choice.move(to)
 
-    def next_chunk(self, most_tokens: int) -> Prefill:
-        """Plan the next part of the prompt; READY when it was the last."""
+    @property
+    def unread_pictures(self) -> tuple[PictureSpan, ...]:
+        """The pictures that are not wholly planned yet."""
+        return tuple(span for span in self.pictures if span.end > self.planned_tokens)
+
+    def next_chunk(
+        self, most_tokens: int, is_seen: Callable[[Digest], bool] | None = None, *, whole_spans: bool = False
+    ) -> Prefill | None:
+        """Plan the next part of the prompt; READY when it was the last.
+
+        Args:
+            most_tokens: of the chunk.
+            is_seen: whether a picture was looked at; others are not read. None when none was.
+            whole_spans: a picture is read in one chunk, which may be longer for it.
+
+        Returns:
+            None when the next token is of a picture that was not looked at.
+        """
         start = self.planned_tokens
-        end = min(start + most_tokens, len(self.tokens) - 1)
+        end = self._chunk_end(min(start + most_tokens, len(self.tokens) - 1), is_seen, whole_spans)
+        if end == start < len(self.tokens) - 1:
+            return None
+        shown = tuple(
+            _shown(span, start, end) for span in self.pictures if span.start < end and start < span.end
+        )
         self.planned_tokens = end
         if self.is_planned:
             self.move(Phase.READY)
-        return Prefill(self.state, self.tokens[start:end])
+        return Prefill(self.state, self.tokens[start:end], shown)
+
+    def _chunk_end(self, end: int, is_seen: Callable[[Digest], bool] | None, whole_spans: bool) -> int:
+        start = self.planned_tokens
+        for span in self.unread_pictures:
+            if span.start >= end:
+                break
+            if is_seen is None or not is_seen(span.digest):
+                return max(start, span.start)
+            if whole_spans and span.end > end:
+                return span.start if span.start > start else span.end
+        return end
 
     def join(self) -> Join:
         """Plan the rows of all living choices."""
@@ -217,3 +253,9 @@ class Job:
         for choice in choices:
             again.add(choice.sequence, choice.sampling)
         return again
+
+
+def _shown(span: PictureSpan, start: int, end: int) -> Shown:
+    """What of a picture is in the chunk of these tokens."""
+    first, last = max(span.start, start), min(span.end, end)
+    return Shown(span.digest, first - start, first - span.start, last - first)

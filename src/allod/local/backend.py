@@ -18,10 +18,12 @@ from allod.core.request import GenerationRequest
 from allod.core.sampling import Sampling
 from allod.local.answer import Answer
 from allod.local.link import Link, Mailbox
+from allod.local.pictures import Pictures
 from allod.local.refusals import check, fitted, prompt_field, refusal
 from allod.local.render import Prompts, Rendered
 from allod.local.settings import LocalSettings
 from allod.local.stream import ChoiceStream
+from allod.local.supply import Supplier
 
 _SEED_BYTES = 8
 _SEED_MASK = 2**63 - 1
@@ -51,11 +53,19 @@ class LocalBackend:
         residency: lends models.
         prompts: renders requests.
         settings: how long headers may wait.
+        pictures: makes pictures ready for workers; None where no model sees.
     """
 
-    def __init__(self, residency: Leases, prompts: Prompts, settings: LocalSettings | None = None) -> None:
+    def __init__(
+        self,
+        residency: Leases,
+        prompts: Prompts,
+        settings: LocalSettings | None = None,
+        pictures: Pictures | None = None,
+    ) -> None:
         self._residency = residency
         self._prompts = prompts
+        self._pictures = pictures
         self._accept_wait_seconds = (settings or LocalSettings()).accept_wait_seconds
 
     async def generate(self, request: GenerationRequest, card: ModelCard) -> AsyncGenerator[Event, None]:
@@ -109,7 +119,13 @@ class LocalBackend:
             AllodError: the model cannot be had, or the worker refuses.
         """
         link = await held.enter_async_context(self._residency.lease(order.card))
-        mailbox = held.enter_context(link.open(_submit(order, link)))
+        on_wanted = None
+        if self._pictures is not None and order.prompt.pictures:
+            laid = {picture.digest: picture for picture in order.prompt.pictures}
+            supplier = Supplier(link, self._pictures, order.card, laid)
+            held.callback(supplier.close)
+            on_wanted = supplier.serve
+        mailbox = held.enter_context(link.open(_submit(order, link), on_wanted))
         verdict = await mailbox.next()
         if isinstance(verdict, Refused):
             raise refusal(verdict, prompt_field(order.request))
@@ -144,6 +160,7 @@ def _submit(order: _Order, link: Link) -> Submit:
         tenant=request.tenant,
         grammar=prompt.grammar,
         batch=request.priority == "batch",
+        pictures=prompt.spans,
     )
 
 

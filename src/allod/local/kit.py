@@ -14,6 +14,7 @@ from allod.text.dialects import dialect_of, named
 from allod.text.grammar import GrammarBuilder
 from allod.text.lark import TokenFacts
 from allod.text.markup import Dialect, ReasoningMarks
+from allod.text.picture_words import PICTURE_WORDS
 from allod.text.reasoning import find_marks
 from allod.text.template import JinjaChatTemplate
 from allod.text.tokenizer import FileTokenCodec
@@ -120,11 +121,15 @@ def _facts(path: str, codec: FileTokenCodec, card: ModelCard) -> TokenFacts:
 
 def _chat(folder: Path, card: ModelCard) -> Chat | None:
     config = _read_config(folder / "tokenizer_config.json")
-    source = _read_text(folder / "chat_template.jinja") or config.template(_DEFAULT)
+    source = _read_text(folder / "chat_template.jinja") or config.template(_DEFAULT) or _beside(folder)
     if not source:
         return None
     template = JinjaChatTemplate(
-        source, config.special_tokens(), datetime.now, tool_source=config.template(_TOOL_USE)
+        source,
+        config.special_tokens(),
+        datetime.now,
+        tool_source=config.template(_TOOL_USE),
+        picture_word=PICTURE_WORDS.get(card.architecture, "") if card.vision else "",
     )
     known = template.source
     dialect = named(card.tool_dialect) if card.tool_dialect else dialect_of(known, template.takes_tools)
@@ -139,6 +144,12 @@ def _read_config(path: Path) -> _TokenizerConfig:
         return msgspec.json.decode(text, type=_TokenizerConfig)
     except msgspec.DecodeError as error:
         raise ValueError(f"{path.name}: {error}") from error
+
+
+def _beside(folder: Path) -> str | None:
+    """The template in a file of its own that older processors wrote."""
+    text = _read_text(folder / "chat_template.json")
+    return msgspec.json.decode(text, type=_TokenizerConfig).template(_DEFAULT) if text else None
 
 
 def _read_text(path: Path) -> str | None:

@@ -4,10 +4,11 @@ import asyncio
 import itertools
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never, cast
 
-from allod.core.errors import ModelUnavailable
+from allod.core.errors import AllodError, ModelUnavailable
 from allod.core.ids import RequestId, SequenceId
 from allod.core.messages import (
     Admitted,
@@ -21,26 +22,33 @@ from allod.core.messages import (
     LoadFailed,
     Loading,
     PrefillProgress,
+    Prepare,
+    Prepared,
     Ready,
     Refused,
     Status,
     Stepped,
     Submit,
+    Wanted,
     encode,
     report_decoder,
 )
+from allod.core.pictures import Digest
 
-Letter = Admitted | Refused | PrefillProgress | Emission | Embedded
+Letter = Admitted | Refused | PrefillProgress | Emission | Embedded | Prepared
 """What a worker can say about one request."""
+
+Order = Submit | Embed | Prepare
+"""What a worker can be asked for."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Lost:
-    """The worker is gone, and why; the last thing a mailbox receives."""
+    """Nothing more arrives, and why; the last thing a mailbox receives."""
 
-    message: str
+    error: AllodError
 
 
 class Mailbox:
@@ -50,10 +58,11 @@ class Mailbox:
     requests, and `max_tokens` limits what can pile up.
     """
 
-    def __init__(self, link: "Link", submit: Submit | Embed) -> None:
-        self.request = submit.request
-        self.sequences = submit.sequences
+    def __init__(self, link: "Link", order: Order, on_wanted: "OnWanted | None" = None) -> None:
+        self.request = order.request
+        self.sequences = order.sequences
         self._link = link
+        self._on_wanted = on_wanted
         self._letters: asyncio.Queue[Letter | _Lost] = asyncio.Queue()
 
     def __enter__(self) -> "Mailbox":
@@ -67,19 +76,33 @@ class Mailbox:
 
         Raises:
             ModelUnavailable: the worker stopped before the request was complete.
+            AllodError: what `fail` was told.
         """
         letter = await self._letters.get()
         if isinstance(letter, _Lost):
-            raise ModelUnavailable(letter.message)
+            raise letter.error
         return letter
+
+    def fail(self, error: AllodError) -> None:
+        """The request cannot go on."""
+        self._letters.put_nowait(_Lost(error))
+
+    def want(self, wanted: Wanted) -> None:
+        """The worker lacks pictures; called by the link only."""
+        if self._on_wanted is not None:
+            self._on_wanted(self, wanted.digests)
 
     def cancel(self, sequence: SequenceId) -> None:
         """Tell the worker to forget one sequence; nothing more arrives from it that counts."""
         self._link.cancel((sequence,))
 
-    def put(self, letter: Letter | _Lost) -> None:
+    def put(self, letter: Letter) -> None:
         """Deliver; called by the link only."""
         self._letters.put_nowait(letter)
+
+
+OnWanted = Callable[[Mailbox, tuple[Digest, ...]], None]
+"""Told which pictures a worker lacks to go on with the request of a mailbox."""
 
 
 class Link(asyncio.Protocol):
@@ -104,7 +127,7 @@ class Link(asyncio.Protocol):
         self._by_request: dict[RequestId, Mailbox] = {}
         self._by_sequence: dict[SequenceId, Mailbox] = {}
         self._inspections: deque[asyncio.Future[Status]] = deque()
-        self._loss: _Lost | None = None
+        self._loss: str | None = None
         self._owing_since = 0.0
         self._heard_at = 0.0
 
@@ -114,17 +137,17 @@ class Link(asyncio.Protocol):
         """Fresh sequence ids, unique for the life of this worker."""
         return tuple(SequenceId(number) for number in itertools.islice(self._numbers, count))
 
-    def open(self, submit: Submit | Embed) -> Mailbox:
-        """Send a submission and return the mailbox of its answers; leaving the mailbox cancels it."""
-        mailbox = Mailbox(self, submit)
+    def open(self, order: Order, on_wanted: OnWanted | None = None) -> Mailbox:
+        """Send an order and return the mailbox of its answers; leaving the mailbox cancels it."""
+        mailbox = Mailbox(self, order, on_wanted)
         if self._loss is not None:
-            mailbox.put(self._loss)
+            mailbox.fail(ModelUnavailable(self._loss))
             return mailbox
         if not self._by_sequence:
             self._owing_since = self._loop.time()
-        self._by_request[submit.request] = mailbox
-        self._by_sequence.update(dict.fromkeys(submit.sequences, mailbox))
-        self.send(submit)
+        self._by_request[order.request] = mailbox
+        self._by_sequence.update(dict.fromkeys(order.sequences, mailbox))
+        self.send(order)
         return mailbox
 
     def dismiss(self, mailbox: Mailbox) -> None:
@@ -159,9 +182,9 @@ class Link(asyncio.Protocol):
 
     def lose(self, message: str) -> None:
         """Tell everyone who still waits, now or later, that this worker answers no more."""
-        self._loss = _Lost(message)
+        self._loss = message
         for mailbox in dict.fromkeys(self._by_sequence.values()):
-            mailbox.put(self._loss)
+            mailbox.fail(ModelUnavailable(message))
         self._by_request.clear()
         self._by_sequence.clear()
 
@@ -198,10 +221,8 @@ class Link(asyncio.Protocol):
         match report:
             case Stepped():
                 self._deliver_step(report)
-            case Admitted():
-                self._to_request(report.request, report)
-            case Refused() | Embedded():
-                self._conclude(report)
+            case Admitted() | Wanted() | Refused() | Embedded() | Prepared():
+                self._deliver_letter(report)
             case Loading():
                 self.loading = report
             case Ready() | LoadFailed():
@@ -211,6 +232,17 @@ class Link(asyncio.Protocol):
                 self._answer_inspection(report)
             case _:
                 assert_never(report)
+
+    def _deliver_letter(self, report: Admitted | Wanted | Refused | Embedded | Prepared) -> None:
+        match report:
+            case Admitted():
+                self._to_request(report.request, report)
+            case Wanted():
+                mailbox = self._by_request.get(report.request)
+                if mailbox is not None:
+                    mailbox.want(report)
+            case last:
+                self._conclude(last)
 
     def _deliver_step(self, stepped: Stepped) -> None:
         for progress in stepped.progress:
@@ -223,7 +255,7 @@ class Link(asyncio.Protocol):
                 del self._by_sequence[emission.sequence]
             mailbox.put(emission)
 
-    def _conclude(self, last: Refused | Embedded) -> None:
+    def _conclude(self, last: Refused | Embedded | Prepared) -> None:
         mailbox = self._by_request.pop(last.request, None)
         if mailbox is None:
             return

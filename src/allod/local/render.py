@@ -12,9 +12,12 @@ from typing import Protocol, TypeVar
 from allod.core.card import ModelCard
 from allod.core.errors import InvalidRequest
 from allod.core.ids import ModelName, TokenId
+from allod.core.pictures import PictureSpan
 from allod.core.request import Conversation, GenerationRequest, Infill, RawText, RawTokens
 from allod.local.kit import Chat, Kit, load_kit
+from allod.local.pictures import LaidOut, Pictures
 from allod.local.reading import Reading
+from allod.text.expansion import Expansion, Spliced, spliced
 from allod.text.grammar import GrammarWish
 from allod.text.infill import infill_prompt
 from allod.text.markup import Dialect, Parser, ReasoningMarks
@@ -37,6 +40,8 @@ class Rendered:
         grammar: what the answer must follow; empty for free text.
         ending: tokens that end this answer beside the model's own.
         echo: the prompt's text, where the request wants it back.
+        spans: which tokens stand for pictures.
+        pictures: the pictures, one for each span.
     """
 
     tokens: tuple[TokenId, ...]
@@ -44,6 +49,19 @@ class Rendered:
     grammar: str = ""
     ending: tuple[TokenId, ...] = ()
     echo: str = ""
+    spans: tuple[PictureSpan, ...] = ()
+    pictures: tuple[LaidOut, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A conversation as text, in which each picture is still a mark."""
+
+    request: GenerationRequest
+    conversation: Conversation
+    kit: Kit
+    chat: Chat
+    prompt: str
 
 
 class Prompts(Protocol):
@@ -65,12 +83,17 @@ class PromptRenderer:
     Args:
         folder_of: where a model's files are.
         settings: what is done to prompts before they are rendered.
+        pictures: lays pictures out; None where no model sees.
     """
 
     def __init__(
-        self, folder_of: Callable[[ModelCard], Path], settings: PromptSettings | None = None
+        self,
+        folder_of: Callable[[ModelCard], Path],
+        settings: PromptSettings | None = None,
+        pictures: Pictures | None = None,
     ) -> None:
         self._folder_of = folder_of
+        self._pictures = pictures
         self._settings = settings or PromptSettings()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="render")
         self._kits: dict[ModelName, Kit] = {}
@@ -80,10 +103,15 @@ class PromptRenderer:
         """The prompt of a request, and how its answer is read.
 
         Raises:
-            InvalidRequest: the model cannot take this source, or the form asked for cannot be enforced.
+            InvalidRequest: the model cannot take this source, a picture of it cannot be looked at, or the
+                form asked for cannot be enforced.
             ModelUnavailable: the model's tokenizer or template cannot be read.
         """
-        return await self._run(self._render, request, card)
+        source = request.source
+        if not isinstance(source, Conversation) or not source.pictures:
+            return await self._run(self._render, request, card)
+        draft = await self._run(self._draft, request, source, card)
+        return await self._run(self._finish, draft, await self._laid_out(draft, card))
 
     async def tokens(self, request: GenerationRequest, card: ModelCard) -> tuple[TokenId, ...]:
         """The prompt of a request, as the model reads it.
@@ -131,7 +159,7 @@ class PromptRenderer:
         kit = self._kit(card)
         match request.source:
             case Conversation() as conversation:
-                return self._rendered_chat(request, _chat_of(kit, card), kit, conversation)
+                return self._finish(self._draft(request, conversation, card), ())
             case RawText(text=text, special=special):
                 tokens, echo = kit.codec.encode(text, special=special), text
             case RawTokens(tokens=tokens):
@@ -146,11 +174,28 @@ class PromptRenderer:
             echo=echo if request.echo else "",
         )
 
-    def _rendered_chat(
-        self, request: GenerationRequest, chat: Chat, kit: Kit, conversation: Conversation
-    ) -> Rendered:
+    def _draft(self, request: GenerationRequest, conversation: Conversation, card: ModelCard) -> _Draft:
+        kit = self._kit(card)
+        chat = _chat_of(kit, card)
+        if conversation.pictures and (self._pictures is None or not card.vision):
+            field = conversation.pictures[0].field
+            raise InvalidRequest(
+                f"{field}: the model '{card.name}' reads text only; send words, or ask a model that sees",
+                param=field,
+            )
         conversation = stable(conversation, self._settings)
-        prompt = chat.template.render(conversation)
+        return _Draft(request, conversation, kit, chat, chat.template.render(conversation))
+
+    async def _laid_out(self, draft: _Draft, card: ModelCard) -> list[LaidOut]:
+        """What each picture becomes in the prompt."""
+        if self._pictures is None:
+            return []
+        form = draft.chat.template.picture_form
+        return [await self._pictures.lay_out(picture, form, card) for picture in draft.conversation.pictures]
+
+    def _finish(self, draft: _Draft, laid: Sequence[LaidOut]) -> Rendered:
+        request, kit, chat, conversation = draft.request, draft.kit, draft.chat, draft.conversation
+        prompt = draft.prompt
         inside = chat.marks is not None and prompt.rstrip().endswith(chat.marks.opening)
         wish = GrammarWish(request.form, conversation, chat.dialect, chat.marks, starts_inside=inside)
         calls = _takes_calls(conversation)
@@ -166,12 +211,19 @@ class PromptRenderer:
         )
         if chat.marks is not None:
             reading = replace(reading, marks=chat.marks)
+        placed = _placed(prompt, laid, kit)
+        pictures = tuple(laid[place.picture] for place in placed.places)
+        spans = (
+            PictureSpan(place.start, place.length, picture.digest, picture.tensor_bytes)
+            for place, picture in zip(placed.places, pictures, strict=True)
+        )
         return Rendered(
-            # A template writes the special tokens itself; Hugging Face's apply_chat_template adds none.
-            tokens=kit.codec.encode(prompt, special=False),
+            tokens=placed.tokens,
             reading=reading,
             grammar=kit.grammars.build(wish),
             ending=kit.ids_of(dialect.ending) if dialect else (),
+            spans=tuple(spans),
+            pictures=pictures,
         )
 
     def _kit(self, card: ModelCard) -> Kit:
@@ -190,6 +242,13 @@ def _chat_of(kit: Kit, card: ModelCard) -> Chat:
             param="messages",
         )
     return kit.chat
+
+
+def _placed(prompt: str, laid: Sequence[LaidOut], kit: Kit) -> Spliced:
+    """The prompt's tokens. A template writes the special ones itself; the tokenizer adds none."""
+    if not laid:
+        return Spliced(kit.codec.encode(prompt, special=False), ())
+    return spliced(prompt, [Expansion(picture.tokens) for picture in laid], kit.codec)
 
 
 def _infilled(gap: Infill, kit: Kit, card: ModelCard) -> str:

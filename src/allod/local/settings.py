@@ -29,3 +29,6 @@ class LocalSettings:
     accept_wait_seconds: Annotated[
         float, Ge(0), Doc("Longest a stream's headers wait for a model that is loading or busy.")
     ] = 0.9
+    picture_idle_seconds: Annotated[
+        float, Gt(0), Doc("A process that makes pictures ready ends when none came for so long.")
+    ] = 300.0

@@ -21,6 +21,7 @@ from allod.registry.policy import (
     CONFIG_FILE,
     EMBEDDING_FAMILIES,
     GENERATION_CONFIG_FILE,
+    PROCESSOR_FILES,
     TEMPLATE_FILE,
     TOKENIZER_CONFIG_FILE,
     TOKENIZER_FILE,
@@ -106,7 +107,16 @@ def describe(folder: Path, name: str, kind: Kind, source: str) -> ModelCard:
         sampling=sampling_wishes(generation),
         has_chat_template=bool(template),
         purpose="embedding" if config.get("model_type") in EMBEDDING_FAMILIES else "text",
+        vision=sees(config, folder),
     )
+
+
+def sees(config: Mapping[str, object], folder: Path) -> bool:
+    """Whether a checkpoint has a vision tower and what its pictures are prepared by.
+
+    Where mlx-vlm does not know the family, the worker says so when it loads.
+    """
+    return bool(child(config, "vision_config")) and any((folder / name).is_file() for name in PROCESSOR_FILES)
 
 
 def added_tokens(path: Path) -> Mapping[str, int]:

@@ -19,6 +19,9 @@ TEMPLATE_FILE = "chat_template.jinja"
 EMBEDDING_FAMILIES = frozenset({"bert"})
 """Architectures whose models embed text and generate none."""
 
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+"""What a model that sees needs to be shown pictures; at least one of them."""
+
 POOLING_FILE = "pooling.json"
 """Under which name the catalogue keeps what sentence-transformers says of pooling."""
 
@@ -32,6 +35,7 @@ KNOWN_FILES = (
     "special_tokens_map.json",
     TEMPLATE_FILE,
     "chat_template.json",
+    *PROCESSOR_FILES,
     INDEX_FILE,
     POOLING_FILE,
 )

@@ -1,7 +1,8 @@
-"""KV state of rows, in mlx-lm's own cache classes: alone, merged into a batch, and taken out again.
+"""KV state of rows, in mlx-lm's and mlx-vlm's cache classes: alone, merged into a batch, and taken out again.
 
 A single row keeps the unbatched classes, which need no padding and no mask; two or more rows use the
-batched ones. The classes convert into each other without recomputing anything.
+batched ones. The classes convert into each other without recomputing anything. Both libraries give the
+kinds of state the same names and methods, so a state is told by the name of its class.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 from mlx_lm.models import cache as kinds
-from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 
 RowState = list["kinds.LayerCache"]
 """One cache per layer."""
+
+FULL, SLIDING, RECURRENT, SEVERAL = "KVCache", "RotatingKVCache", "ArraysCache", "CacheList"
 
 
 def merge(rows: Sequence[RowState]) -> RowState:
@@ -44,6 +46,16 @@ def arrays(state: RowState) -> list[object]:
     return [layer.state for layer in state]
 
 
+def kind_of(layer: kinds.LayerCache) -> str:
+    """The name of a cache's class."""
+    return type(layer).__name__
+
+
+def inner(layer: kinds.LayerCache) -> Sequence[kinds.LayerCache]:
+    """The caches that a cache of several holds."""
+    return getattr(layer, "caches", ())
+
+
 def why_alone(state: RowState) -> str:
     """Why rows with such state cannot share a batch; empty when they can."""
     for layer in state:
@@ -53,10 +65,11 @@ def why_alone(state: RowState) -> str:
 
 
 def _why_layer_alone(layer: kinds.LayerCache) -> str:
-    if isinstance(layer, CacheList):
-        return next((reason for cache in layer.caches if (reason := _why_layer_alone(cache))), "")
-    if isinstance(layer, RotatingKVCache) and layer.keep:
-        return "its sliding-window cache pins first tokens, which mlx-lm cannot batch"
-    if type(layer) in (KVCache, RotatingKVCache, ArraysCache):
+    kind = kind_of(layer)
+    if kind == SEVERAL:
+        return next((reason for cache in inner(layer) if (reason := _why_layer_alone(cache))), "")
+    if kind == SLIDING and getattr(layer, "keep", 0):
+        return "its sliding-window cache pins first tokens, which cannot be batched"
+    if kind in (FULL, SLIDING, RECURRENT):
         return ""
-    return f"mlx-lm has no batched form of its {type(layer).__name__}"
+    return f"there is no batched form of its {kind}"

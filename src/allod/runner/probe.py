@@ -11,14 +11,14 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 from mlx_lm.models import cache as kinds
-from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache, make_prompt_cache
+from mlx_lm.models.cache import KVCache
 
 from allod.core.step import LayerState, ModelFacts
 from allod.device.base import Platform
 from allod.runner import caches
 from allod.runner.caches import RowState
-from allod.runner.load import LoadedModel
-from mlx import nn
+from allod.runner.loaded import LoadedModel
+from allod.runner.network import Network
 
 _PROMPTS = ((11, 23, 35, 47, 59), (13, 29, 41, 3, 71, 5, 17, 2, 31))
 _CONTINUATION = (7, 19, 37)
@@ -40,8 +40,8 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
         budget_bytes: most bytes this process may hold.
         context_tokens: the longest sequence, as the catalogue's card says it.
     """
-    state, vocabulary, item_bytes = _first_state(loaded.model)
-    reason = caches.why_alone(state) or _why_rows_disagree(loaded.model, vocabulary)
+    state, vocabulary, item_bytes = _first_state(loaded.network)
+    reason = caches.why_alone(state) or _why_rows_disagree(loaded.network, vocabulary)
     heads = loaded.number("num_attention_heads", default=1)
     hidden = loaded.number("hidden_size", "d_model", default=1024)
     inner = loaded.number("intermediate_size", default=4 * hidden)
@@ -58,16 +58,18 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
         alone_because=reason,
         compute=loaded.compute,
         device=platform.description,
+        sight=loaded.sight,
+        blind_because=loaded.blind_because,
     )
     del state
     mx.clear_cache()
     return facts
 
 
-def _first_state(model: nn.Module) -> tuple[RowState, int, int]:
+def _first_state(network: Network) -> tuple[RowState, int, int]:
     """A state after one short prompt, the vocabulary, and the bytes of one activation."""
-    state = make_prompt_cache(model)
-    logits = model(mx.array([_PROMPTS[0]]), cache=state)
+    state = network.make_state()
+    logits = network.logits(mx.array([_PROMPTS[0]]), state)
     mx.eval(logits, caches.arrays(state))
     return state, logits.shape[-1], logits.dtype.size
 
@@ -88,25 +90,32 @@ def _layer_states(state: RowState) -> tuple[LayerState, ...]:
 
 def _describe(layer: kinds.LayerCache) -> list[tuple[str, int | None, int, int]]:
     """(kind, window in tokens, bytes per token, fixed bytes) of one layer's state."""
-    if isinstance(layer, CacheList):
-        return [part for inner in layer.caches for part in _describe(inner)]
-    if isinstance(layer, ArraysCache):
+    kind = caches.kind_of(layer)
+    if kind == caches.SEVERAL:
+        return [part for each in caches.inner(layer) for part in _describe(each)]
+    if kind == caches.RECURRENT:
         return [("recurrent", None, 0, layer.nbytes)]
-    if isinstance(layer, KVCache | RotatingKVCache) and layer.keys is not None and layer.values is not None:
-        per_token = (layer.keys.nbytes + layer.values.nbytes) // layer.keys.shape[2]
-        if isinstance(layer, RotatingKVCache):
-            return [("sliding", layer.max_size, per_token, 0)]
-        return [("full", None, per_token, 0)]
+    keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
+    if isinstance(keys, mx.array) and isinstance(values, mx.array):
+        per_token = (keys.nbytes + values.nbytes) // keys.shape[2]
+        if kind == caches.SLIDING:
+            return [("sliding", getattr(layer, "max_size", None), per_token, 0)]
+        if kind == caches.FULL:
+            return [("full", None, per_token, 0)]
     # A kind this version does not know is taken to grow by what the probe's prompt cost per token.
-    return [(type(layer).__name__, None, -(-layer.nbytes // len(_PROMPTS[0])), 0)]
+    return [(kind, None, -(-layer.nbytes // len(_PROMPTS[0])), 0)]
 
 
-def _why_rows_disagree(model: nn.Module, vocabulary: int) -> str:
+def _why_rows_disagree(network: Network, vocabulary: int) -> str:
     prompts = [[token % vocabulary for token in prompt] for prompt in _PROMPTS]
-    alone = [_continue(model, _prefilled(model, prompt), [prompt[-1]]) for prompt in prompts]
+    places = [len(prompt) - 1 for prompt in prompts]
+    alone = [
+        _continue(network, _prefilled(network, prompt), [place], [prompt[-1]])
+        for prompt, place in zip(prompts, places, strict=True)
+    ]
     try:
-        merged = caches.merge([_prefilled(model, prompt) for prompt in prompts])
-        together = _continue(model, merged, [prompt[-1] for prompt in prompts])
+        merged = caches.merge([_prefilled(network, prompt) for prompt in prompts])
+        together = _continue(network, merged, places, [prompt[-1] for prompt in prompts])
     except (ValueError, RuntimeError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
         return f"its rows cannot be batched: {error}"
     tolerance = _FLOAT32_TOLERANCE if together.dtype == mx.float32 else _LOW_PRECISION_TOLERANCE
@@ -118,18 +127,26 @@ def _why_rows_disagree(model: nn.Module, vocabulary: int) -> str:
     return ""
 
 
-def _prefilled(model: nn.Module, prompt: Sequence[int]) -> RowState:
-    state = make_prompt_cache(model)
-    mx.eval(model(mx.array([prompt[:-1]]), cache=state))
+def _prefilled(network: Network, prompt: Sequence[int]) -> RowState:
+    state = network.make_state()
+    mx.eval(network.logits(mx.array([prompt[:-1]]), state))
     return state
 
 
-def _continue(model: nn.Module, state: RowState, last: Sequence[int]) -> mx.array:
-    """Logits (rows, steps, V) of feeding the last prompt tokens and then a fixed continuation."""
+def _continue(network: Network, state: RowState, places: Sequence[int], last: Sequence[int]) -> mx.array:
+    """Logits (rows, steps, V) of feeding the last prompt tokens and then a fixed continuation.
+
+    Args:
+        network: the model.
+        state: of these rows.
+        places: positions of the last tokens.
+        last: the last token of each prompt.
+    """
     rows = len(last)
     outputs: list[mx.array] = []
-    for tokens in ([*last], *([token] * rows for token in _CONTINUATION)):
-        outputs.append(model(mx.array(tokens)[:, None], cache=state)[:, -1:, :])
+    for step, tokens in enumerate(([*last], *([token] * rows for token in _CONTINUATION))):
+        now = mx.array([place + step for place in places], dtype=mx.int32)
+        outputs.append(network.logits(mx.array(tokens)[:, None], state, now)[:, -1:, :])
     logits = mx.concatenate(outputs, axis=1)
     mx.eval(logits)
     return logits

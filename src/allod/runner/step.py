@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
 import mlx.core as mx
-from mlx_lm.models.cache import make_prompt_cache
 
 from allod.core.ids import SequenceId
+from allod.core.pictures import Digest, Tensor
 from allod.core.sampling import Sampling
-from allod.core.step import Join, MemoryReading, ModelFacts, Prefill, Sampled, StepPlan, StepResult
+from allod.core.step import (
+    Encoded,
+    Join,
+    MemoryReading,
+    ModelFacts,
+    Prefill,
+    Sampled,
+    StepPlan,
+    StepResult,
+)
 from allod.runner import caches
 from allod.runner.caches import RowState
+from allod.runner.gallery import Gallery
 from allod.runner.masks import Follower, Masks, allowed
+from allod.runner.network import Network, Reading
 from allod.runner.sampling import Choice, Sampler, SamplerRow, scores_of
-from mlx import nn
 
 
 @dataclass(slots=True)
@@ -31,24 +41,26 @@ class _Clock:
 class MlxFlight:
     """A step on its way. Rows are kept as they were, because the batch moves on.
 
-    `wanted` is the order of the plan, `sequences` and `rows` that of the batch.
+    `wanted` is the order of the plan, `sequences` and `rows` that of the batch. `worked` is what the prompt's
+    chunk or picture comes to.
     """
 
     wanted: tuple[SequenceId, ...]
     sequences: tuple[SequenceId, ...]
     rows: tuple[SamplerRow, ...]
     choice: Choice | None
-    prefilled: list[object]
+    worked: list[object]
     launched_seconds: float
     clock: _Clock
+    encoded: Encoded | None = None
 
     def collect(self) -> StepResult:
         """Wait for the tokens and read them, with one transfer per step."""
-        mx.eval(self.choice.arrays if self.choice else self.prefilled)
+        mx.eval(self.choice.arrays if self.choice else self.worked)
         now = time.perf_counter()
         seconds = now - max(self.launched_seconds, self.clock.idle_since_seconds)
         self.clock.idle_since_seconds = now
-        return StepResult(self._sampled(), seconds)
+        return StepResult(self._sampled(), seconds, self.encoded)
 
     def _sampled(self) -> tuple[Sampled, ...]:
         if self.choice is None:
@@ -64,18 +76,24 @@ class MlxFlight:
 
 @dataclass(slots=True)
 class _Batch:
-    """Rows that decode, or rest. `last` is (B,) on the device: it may still be on its way."""
+    """Rows that decode, or rest.
+
+    Attributes:
+        last: (B,) the tokens that are read next, on the device: they may still be on their way.
+        places: (B,) their positions, where the network counts them.
+    """
 
     sampler: Sampler
     sequences: list[SequenceId] = field(default_factory=list[SequenceId])
     state: RowState = field(default_factory=RowState)
     last: mx.array | None = None
+    places: mx.array | None = None
 
     def append(self, other: _Batch) -> None:
         """Take in the rows of another batch, which is of no use afterwards."""
         if not self.sequences:
             self.sampler, self.sequences = other.sampler, other.sequences
-            self.state, self.last = other.state, other.last
+            self.state, self.last, self.places = other.state, other.last, other.places
             return
         if not other.sequences:
             return
@@ -84,6 +102,8 @@ class _Batch:
         self.state = self._batched()
         caches.extend(self.state, other._batched())
         self.last = mx.concatenate([self.last, other.last])
+        if self.places is not None and other.places is not None:
+            self.places = mx.concatenate([self.places, other.places])
         self.sequences += other.sequences
         self.sampler.add(other.sampler.rows)
 
@@ -93,7 +113,7 @@ class _Batch:
         if len(rows) == len(self.sequences):
             return
         if not rows:
-            self.state, self.last = RowState(), None
+            self.state, self.last, self.places = RowState(), None, None
         elif len(rows) == 1:
             self.state = caches.take(self.state, rows[0])
         else:
@@ -102,6 +122,8 @@ class _Batch:
         self.sampler.keep(rows)
         if self.last is not None:
             self.last = self.last[mx.array(rows)]
+        if self.places is not None:
+            self.places = self.places[mx.array(rows)]
 
     def split(self, wanted: Collection[SequenceId]) -> _Batch:
         """Move rows out into a batch of their own; when that is all of them, nothing is copied."""
@@ -109,7 +131,7 @@ class _Batch:
         if set(self.sequences) <= set(wanted):
             taken.append(self)
             self.sampler, self.sequences = Sampler(taken.sampler.vocabulary), []
-            self.state, self.last = RowState(), None
+            self.state, self.last, self.places = RowState(), None, None
             return taken
         for row, sequence in enumerate(self.sequences):
             if sequence in wanted:
@@ -121,7 +143,8 @@ class _Batch:
         assert self.last is not None
         sampler = Sampler(self.sampler.vocabulary, [self.sampler.rows[row]])
         state = caches.take(self.state, row)
-        return _Batch(sampler, [self.sequences[row]], state, self.last[row : row + 1])
+        places = None if self.places is None else self.places[row : row + 1]
+        return _Batch(sampler, [self.sequences[row]], state, self.last[row : row + 1], places)
 
     def _batched(self) -> RowState:
         return caches.merge([self.state]) if len(self.sequences) == 1 else self.state
@@ -131,16 +154,17 @@ class MlxRunner:
     """A loaded model, the states of prompts on their way in, and the batch that decodes.
 
     Args:
-        model: mlx-lm's module.
+        network: the model.
         facts: what was measured on it.
         masks: makes masks from grammars; None where no row will have one.
     """
 
-    def __init__(self, model: nn.Module, facts: ModelFacts, masks: Masks | None = None) -> None:
-        self._model = model
+    def __init__(self, network: Network, facts: ModelFacts, masks: Masks | None = None) -> None:
+        self._network = network
+        self._gallery = Gallery(network)
         self._masks = masks
         self._facts = facts
-        self._prefilled: dict[SequenceId, RowState] = {}
+        self._readings: dict[SequenceId, Reading] = {}
         self._batch = _Batch(Sampler(facts.vocabulary))
         self._parked = _Batch(Sampler(facts.vocabulary))
         self._clock = _Clock()
@@ -154,40 +178,50 @@ class MlxRunner:
         """MLX's counters."""
         return MemoryReading(mx.get_active_memory(), mx.get_cache_memory(), mx.get_peak_memory())
 
+    def receive(self, digest: Digest, tensors: Sequence[Tensor]) -> None:
+        """Take what the vision tower reads of a picture, to hold until it is seen or forgotten."""
+        self._gallery.receive(digest, tensors)
+
     def launch(self, plan: StepPlan) -> MlxFlight:
         """Start a step.
 
-        The prompt's chunk goes to the device before the decode step, so that the time until the
-        tokens arrive is the time of both and the scheduler can tell what a chunk costs.
+        The prompt's chunk or picture goes to the device before the decode step, so that the time until the
+        tokens arrive is the time of both and the scheduler can tell what it costs.
         """
         launched_seconds = time.perf_counter()
         self._release(plan.release)
+        self._gallery.forget(plan.forget)
         if plan.park:
             self._parked.append(self._batch.split(plan.park))
         if plan.resume:
             self._batch.append(self._parked.split(plan.resume))
         for join in plan.join:
             self._join(join)
-        prefilled = self._prefill(plan.prefill) if plan.prefill else []
+        worked = self._prefill(plan.prefill) if plan.prefill else []
+        encoded = None
+        if plan.encode:
+            encoded, worked = self._gallery.look(plan.encode)
         choice = self._decode() if plan.decode else None
         return MlxFlight(
             wanted=plan.decode,
             sequences=tuple(self._batch.sequences) if choice else (),
             rows=tuple(self._batch.sampler.rows),
             choice=choice,
-            prefilled=prefilled,
+            worked=worked,
             launched_seconds=launched_seconds,
             clock=self._clock,
+            encoded=encoded,
         )
 
     def _release(self, sequences: tuple[SequenceId, ...]) -> None:
         for sequence in sequences:
-            self._prefilled.pop(sequence, None)
+            self._readings.pop(sequence, None)
         self._batch.drop(sequences)
         self._parked.drop(sequences)
 
     def _join(self, join: Join) -> None:
-        state = self._prefilled.pop(join.state, None) or make_prompt_cache(self._model)
+        reading = self._readings.pop(join.state, None) or Reading(self._network.make_state())
+        state = reading.state
         copies = len(join.sequences)
         rows = [self._start(sampling, join) for _, sampling in join.sequences]
         arrivals = _Batch(
@@ -195,6 +229,7 @@ class MlxRunner:
             [sequence for sequence, _ in join.sequences],
             state if copies == 1 else caches.merge([state] * copies),
             mx.array([join.last_token] * copies, dtype=mx.int32),
+            mx.array([reading.place] * copies, dtype=mx.int32) if self._network.counts_places else None,
         )
         self._batch.append(arrivals)
 
@@ -211,18 +246,18 @@ class MlxRunner:
         return self._masks.follow(join.grammar, join.stop_tokens, join.said)
 
     def _prefill(self, prefill: Prefill) -> list[object]:
-        state = self._prefilled.setdefault(prefill.state, [])
-        if not state:
-            state.extend(make_prompt_cache(self._model))
-        self._model(mx.array([prefill.tokens]), cache=state)
-        evaluated = caches.arrays(state)
+        reading = self._readings.get(prefill.state)
+        if reading is None:
+            reading = self._readings[prefill.state] = Reading(self._network.make_state())
+        self._network.read(prefill.tokens, reading, prefill.pictures, self._gallery.features)
+        evaluated = caches.arrays(reading.state)
         mx.async_eval(evaluated)
         return evaluated
 
     def _decode(self) -> Choice:
         batch = self._batch
         assert batch.last is not None
-        logits = self._model(batch.last[:, None], cache=batch.state)[:, -1, :]
+        logits = self._network.logits(batch.last[:, None], batch.state, batch.places)[:, -1, :]
         followers = [row.follower for row in batch.sampler.rows]
         if any(followers):
             # The device works on this step while the host reads the tokens of the last one.
@@ -230,5 +265,7 @@ class MlxRunner:
         permit = allowed(followers, batch.last, self._facts.vocabulary)
         choice = batch.sampler.choose(logits, permit)
         batch.last = choice.tokens
+        if batch.places is not None:
+            batch.places = batch.places + 1
         mx.async_eval(choice.arrays)
         return choice

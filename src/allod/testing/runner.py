@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from allod.core.ids import SequenceId, TokenId
+from allod.core.pictures import Digest, PictureSpan, Tensor
 from allod.core.sampling import Sampling
 from allod.core.step import (
+    Encoded,
     Join,
     LayerState,
     MemoryReading,
@@ -21,13 +23,11 @@ from allod.core.step import (
     StepPlan,
     StepResult,
 )
+from allod.testing.contract import require
+from allod.testing.pictures import FakeGallery, seen_as
 
 _PRIME = 2**61 - 1
 _MULTIPLIER = 1_000_003
-
-
-class ContractViolation(AssertionError):
-    """A caller did what the Runner port forbids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class FakeCosts:
 
     decode_seconds: float = 0.01
     prefill_seconds_per_token: float = 0.0005
+    piece_seconds: float = 0.02
 
 
 @dataclass(slots=True)
@@ -101,8 +102,8 @@ class _FakeFlight:
 
     def collect(self) -> StepResult:
         """Return the result, once, and in the order of the launches."""
-        _require(not self.is_collected, f"flight {self.number} is collected twice")
-        _require(self.number == self.landing.collected + 1, f"flight {self.number} is collected out of turn")
+        require(not self.is_collected, f"flight {self.number} is collected twice")
+        require(self.number == self.landing.collected + 1, f"flight {self.number} is collected out of turn")
         if self.sleep_seconds:
             time.sleep(self.sleep_seconds)
         self.is_collected = True
@@ -138,6 +139,7 @@ class FakeRunner:
         self._joined: set[SequenceId] = set()
         self._released: set[SequenceId] = set()
         self._landing = _Landing()
+        self._gallery = FakeGallery(facts.sight)
         self._peak_bytes = facts.weights_bytes
 
     @property
@@ -160,6 +162,15 @@ class FakeRunner:
         """Prompts that were prefilled and have not joined."""
         return tuple(self._states)
 
+    @property
+    def pictures_seen(self) -> int:
+        """How many pictures were looked at."""
+        return self._gallery.seen_count
+
+    def receive(self, digest: Digest, tensors: Sequence[Tensor]) -> None:
+        """Take what the vision tower reads of a picture."""
+        self._gallery.receive(digest, tensors)
+
     def launch(self, plan: StepPlan) -> _FakeFlight:
         """Apply a plan.
 
@@ -167,10 +178,11 @@ class FakeRunner:
             ContractViolation: the plan, or its time, is against the port's rules.
         """
         landing = self._landing
-        _require(landing.launched - landing.collected <= 1, "a launch while two flights are in the air")
-        _require(not plan.is_empty, "an empty plan is launched")
+        require(landing.launched - landing.collected <= 1, "a launch while two flights are in the air")
+        require(not plan.is_empty, "an empty plan is launched")
         for sequence in plan.release:
             self._release(sequence)
+        self._gallery.forget(plan.forget)
         for sequence in plan.park:
             _move(sequence, self._rows, self._parked)
         for sequence in plan.resume:
@@ -181,10 +193,12 @@ class FakeRunner:
         sampled = tuple(self._decode(sequence) for sequence in plan.decode)
         if plan.prefill is not None:
             self._prefill(plan.prefill)
-        self._require_budget(plan.prefill)
+        require(plan.prefill is None or plan.encode is None, "a step reads a chunk or looks at a picture")
+        encoded = self._gallery.look(plan.encode) if plan.encode else None
+        self._require_budget(plan)
         landing.launched += 1
-        works = plan.decode or plan.prefill
-        result = StepResult(sampled, self._seconds(plan))
+        works = plan.decode or plan.prefill or plan.encode
+        result = StepResult(sampled, self._seconds(plan, encoded), encoded)
         return _FakeFlight(landing.launched, result, landing, self._step_seconds if works else 0.0)
 
     def memory(self) -> MemoryReading:
@@ -193,7 +207,7 @@ class FakeRunner:
 
     def _release(self, sequence: SequenceId) -> None:
         places = (self._rows, self._parked, self._states)
-        _require(any(sequence in place for place in places), f"release of unknown {sequence}")
+        require(any(sequence in place for place in places), f"release of unknown {sequence}")
         for place in places:
             place.pop(sequence, None)
         self._joined.discard(sequence)
@@ -203,35 +217,35 @@ class FakeRunner:
         history = self._states.pop(join.state, None)
         if history is None:
             is_gone = join.state in self._joined | self._released
-            _require(not is_gone, f"join of state {join.state}, which is gone")
+            require(not is_gone, f"join of state {join.state}, which is gone")
             history = _History()
         self._joined.add(join.state)
         self._require_prompt(join, history)
-        _require(bool(join.sequences), f"join of state {join.state} without rows")
-        _require(not join.said or len(join.sequences) == 1, "what was said belongs to one row")
+        require(bool(join.sequences), f"join of state {join.state} without rows")
+        require(not join.said or len(join.sequences) == 1, "what was said belongs to one row")
         for sequence, sampling in join.sequences:
             places = (self._rows, self._parked, self._states)
-            _require(
-                all(sequence not in place for place in places), f"{sequence} joins, but is already there"
-            )
+            require(all(sequence not in place for place in places), f"{sequence} joins, but is already there")
             self._require_tokens((join.last_token,))
             self._rows[sequence] = _Row(history.copy(), sampling, join.last_token, len(join.said))
 
     def _require_prompt(self, join: Join, history: _History) -> None:
         if not any(sampling.needs_history for _, sampling in join.sequences):
-            _require(join.prompt == (), f"join of state {join.state} carries a prompt no row needs")
+            require(join.prompt == (), f"join of state {join.state} carries a prompt no row needs")
             return
+        if self._gallery.seen_count:
+            return  # the history has pictures in it that the tokens do not show
         read = _History()
         whole = join.prompt + join.said
         read.read(whole[:-1])
         is_same = read == history and whole[-1:] == (join.last_token,)
-        _require(is_same, f"join of state {join.state} carries a prompt other than the one prefilled")
+        require(is_same, f"join of state {join.state} carries a prompt other than the one prefilled")
 
     def _require_batch(self, decode: tuple[SequenceId, ...]) -> None:
-        _require(
+        require(
             sorted(decode) == sorted(self._rows), f"decode names {decode}, the batch is {tuple(self._rows)}"
         )
-        _require(self._facts.batchable or len(self._rows) <= 1, "rows of this model may not share a step")
+        require(self._facts.batchable or len(self._rows) <= 1, "rows of this model may not share a step")
 
     def _decode(self, sequence: SequenceId) -> Sampled:
         row = self._rows[sequence]
@@ -250,27 +264,27 @@ class FakeRunner:
         return row.history.next_token(row.sampling.seed, self._facts.vocabulary)
 
     def _prefill(self, prefill: Prefill) -> None:
-        _require(bool(prefill.tokens), f"prefill of state {prefill.state} without tokens")
+        require(bool(prefill.tokens), f"prefill of state {prefill.state} without tokens")
         is_past = any(prefill.state in place for place in (self._joined, self._rows, self._parked))
-        _require(not is_past, f"prefill of {prefill.state} after it joined")
+        require(not is_past, f"prefill of {prefill.state} after it joined")
         self._released.discard(prefill.state)
         self._require_tokens(prefill.tokens)
         state = self._states.setdefault(prefill.state, _History())
-        state.read(prefill.tokens)
+        state.read(self._gallery.laid_over(prefill))
         self._require_context(prefill.state, state)
 
     def _require_tokens(self, tokens: Sequence[TokenId]) -> None:
         inside = all(0 <= token < self._facts.vocabulary for token in tokens)
-        _require(inside, "a token is outside the vocabulary")
+        require(inside, "a token is outside the vocabulary")
 
     def _require_context(self, sequence: SequenceId, history: _History) -> None:
         limit = self._facts.context_tokens
-        _require(history.length <= limit, f"{sequence} has read {history.length} of {limit} tokens")
+        require(history.length <= limit, f"{sequence} has read {history.length} of {limit} tokens")
 
-    def _require_budget(self, prefill: Prefill | None) -> None:
-        facts = self._facts
+    def _require_budget(self, plan: StepPlan) -> None:
+        facts, prefill = self._facts, plan.prefill
         held_bytes = self._held_bytes()
-        transient_bytes = 0
+        transient_bytes = self._gallery.transient_bytes(plan.encode) if plan.encode else 0
         if prefill is not None:
             context_tokens = self._states[prefill.state].length
             each_bytes = (
@@ -279,12 +293,12 @@ class FakeRunner:
             transient_bytes = len(prefill.tokens) * each_bytes
         self._peak_bytes = max(self._peak_bytes, held_bytes + transient_bytes)
         fits = held_bytes + transient_bytes <= facts.budget_bytes
-        _require(fits, f"out of memory: {held_bytes} + {transient_bytes} of {facts.budget_bytes} bytes")
+        require(fits, f"out of memory: {held_bytes} + {transient_bytes} of {facts.budget_bytes} bytes")
 
     def _held_bytes(self) -> int:
         rows_bytes = self._padded_bytes(self._rows) + self._padded_bytes(self._parked)
         states_bytes = sum(self._state_bytes(state.length) for state in self._states.values())
-        return self._facts.weights_bytes + rows_bytes + states_bytes
+        return self._facts.weights_bytes + rows_bytes + states_bytes + self._gallery.held_bytes
 
     def _padded_bytes(self, rows: Mapping[SequenceId, _Row]) -> int:
         longest_tokens = max((row.history.length for row in rows.values()), default=0)
@@ -295,10 +309,11 @@ class FakeRunner:
         capacity_tokens = (tokens + step - 1) // step * step
         return sum(_layer_bytes(layer, capacity_tokens) for layer in self._facts.layers)
 
-    def _seconds(self, plan: StepPlan) -> float:
+    def _seconds(self, plan: StepPlan, encoded: Encoded | None) -> float:
         decode_seconds = self._costs.decode_seconds if plan.decode else 0.0
         chunk_tokens = len(plan.prefill.tokens) if plan.prefill else 0
-        return decode_seconds + chunk_tokens * self._costs.prefill_seconds_per_token
+        looking_seconds = encoded.pieces_done * self._costs.piece_seconds if encoded else 0.0
+        return decode_seconds + looking_seconds + chunk_tokens * self._costs.prefill_seconds_per_token
 
 
 def expected_tokens(
@@ -308,10 +323,11 @@ def expected_tokens(
     vocabulary: int,
     max_tokens: int,
     stop_tokens: Sequence[TokenId] = (),
+    pictures: Sequence[PictureSpan] = (),
 ) -> tuple[TokenId, ...]:
     """What a row of a FakeRunner says to this prompt, whatever else is in the batch."""
     history = _History()
-    history.read(prompt)
+    history.read(seen_as(prompt, pictures))
     tokens: list[TokenId] = []
     while len(tokens) < max_tokens:
         tokens.append(history.next_token(sampling.seed, vocabulary))
@@ -336,10 +352,5 @@ def _scores(row: _Row, vocabulary: int) -> Scores | None:
 
 
 def _move(sequence: SequenceId, origin: dict[SequenceId, _Row], to: dict[SequenceId, _Row]) -> None:
-    _require(sequence in origin, f"{sequence} is not where it is taken from")
+    require(sequence in origin, f"{sequence} is not where it is taken from")
     to[sequence] = origin.pop(sequence)
-
-
-def _require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise ContractViolation(otherwise)

@@ -17,10 +17,12 @@ from allod.core.messages import (
     Embedded,
     Inspect,
     PrefillProgress,
+    Prepare,
     Refused,
     Status,
     Stepped,
     Submit,
+    Supply,
 )
 from allod.core.ports import Encoder
 from allod.engine.settings import EngineSettings
@@ -105,8 +107,10 @@ class EncoderLoop:
         match command:
             case Embed():
                 self._accept(command)
-            case Submit(request=request):
+            case Submit(request=request) | Prepare(request=request):
                 self._channel.send(Refused(request, "invalid", _NO_TEXT))
+            case Supply():
+                pass
             case Cancel(sequences=sequences):
                 gone = set(sequences)
                 self._jobs = deque(job for job in self._jobs if not gone & set(job.embed.sequences))

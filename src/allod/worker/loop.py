@@ -18,13 +18,15 @@ from allod.core.messages import (
     Inspect,
     LoadFailed,
     Loading,
+    Prepare,
     Ready,
     Refused,
     Status,
     Stepped,
     Submit,
+    Supply,
 )
-from allod.core.ports import Encoder, Flight, Runner
+from allod.core.ports import Encoder, Flight, Preprocessor, Runner
 from allod.core.step import StepPlan
 from allod.engine.scheduler import Scheduler
 from allod.engine.settings import EngineSettings
@@ -32,11 +34,11 @@ from allod.worker.channel import Channel, Closed
 
 LoadProgress = Callable[[str, float | None], None]
 Loader = Callable[[LoadProgress], Runner]
-Loaded = TypeVar("Loaded", Runner, Encoder)
+Loaded = TypeVar("Loaded", Runner, Encoder, Preprocessor)
 
 EXIT_ORDERLY = 0
 EXIT_LOAD_FAILED = 3
-_NO_VECTORS = "model: this model generates text and embeds none; ask one that embeds"
+_NOT_HERE = "model: this model generates text and embeds none; ask one that embeds"
 
 
 class LoadRefused(Exception):
@@ -105,6 +107,7 @@ class EngineLoop:
         self._airborne: _Airborne | None = None
         self._draining = False
         self._open = True
+        self._hungry = False
         self._steps = 0
 
     def run(self) -> None:
@@ -119,7 +122,10 @@ class EngineLoop:
             if not self._open or (self._draining and self._is_still):
                 return
             plan = self._scheduler.plan()
-            if plan.is_empty and self._is_still:
+            for wanted in self._scheduler.take_wanted():
+                self._channel.send(wanted)
+            self._hungry = plan.is_empty and self._airborne is None and self._scheduler.waits
+            if plan.is_empty and (self._is_still or self._hungry):
                 continue
             if plan.is_empty and self._airborne is None:
                 raise RuntimeError("the scheduler holds work that it never plans")
@@ -141,7 +147,7 @@ class EngineLoop:
             self._channel.send(stepped)
 
     def _take_commands(self) -> None:
-        wait = self._is_still and not self._draining
+        wait = (self._is_still and not self._draining) or self._hungry
         while (command := self._channel.receive(wait=wait)) is not None:
             wait = False
             if isinstance(command, Closed):
@@ -153,8 +159,10 @@ class EngineLoop:
         match command:
             case Submit():
                 self._channel.send(self._scheduler.submit(command, time.monotonic()))
-            case Embed(request=request):
-                self._channel.send(Refused(request, "invalid", _NO_VECTORS))
+            case Supply():
+                self._take_picture(command)
+            case Embed(request=request) | Prepare(request=request):
+                self._channel.send(Refused(request, "invalid", _NOT_HERE))
             case Cancel(sequences=sequences):
                 self._scheduler.cancel(sequences)
             case Inspect():
@@ -163,6 +171,10 @@ class EngineLoop:
                 self._draining = True
             case _:
                 assert_never(command)
+
+    def _take_picture(self, supply: Supply) -> None:
+        if self._scheduler.supply(supply.digest):
+            self._runner.receive(supply.digest, supply.tensors)
 
     def _status(self) -> Status:
         occupancy = self._scheduler.occupancy()
@@ -175,4 +187,6 @@ class EngineLoop:
             memory=self._runner.memory(),
             steps=self._steps,
             parked=occupancy.parked,
+            picture_bytes=occupancy.picture_bytes,
+            seen_pictures=occupancy.seen_pictures,
         )

@@ -8,22 +8,32 @@ import socket
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import mlx.core as mx
 
 from allod.config import WorkerSettings
-from allod.core.ports import Encoder, Runner
+from allod.core.ports import Encoder, Preprocessor, Runner
 from allod.device.base import Platform, budget_bytes
 from allod.device.choose import choose
+from allod.media.settings import Limits
 from allod.runner.encoder import load_encoder
-from allod.runner.load import CannotLoad, load
+from allod.runner.load import load
+from allod.runner.loaded import CannotLoad
 from allod.runner.masks import Masks
 from allod.runner.probe import measure
 from allod.runner.step import MlxRunner
 from allod.worker.channel import Channel
 from allod.worker.encoding import EncoderLoop
 from allod.worker.loop import LoadProgress, LoadRefused, attend, serve
+from allod.worker.pictures import PictureLoop
+
+TEXT, EMBEDDING, PICTURES = PURPOSES = ("text", "embedding", "pictures")
+"""To generate text, to embed it, and to make pictures ready for a model that generates text."""
+
+KEPT_PICTURE_BYTES = 256 * 2**20
+"""Prepared pictures that stay in their process, for whoever asks for the same one next."""
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +44,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--socket-fd", type=int, required=True, help="inherited end of the socket pair")
     parser.add_argument("--model", type=Path, required=True, help="folder of the catalogue")
     parser.add_argument("--context-tokens", type=int, required=True, help="the card's longest sequence")
-    parser.add_argument("--purpose", choices=("text", "embedding"), default="text", help="what it is for")
+    parser.add_argument("--purpose", choices=PURPOSES, default=TEXT, help="what it is for")
     parser.add_argument("--settings", type=WorkerSettings.from_json, required=True, help="settings as JSON")
     return parser.parse_args(arguments)
 
@@ -60,9 +70,19 @@ def run(arguments: list[str]) -> int:
     def drive_encoder(channel: Channel, encoder: Encoder) -> None:
         EncoderLoop(channel, encoder, settings.engine).run()
 
+    def make_preprocessor(progress: LoadProgress) -> Preprocessor:
+        progress("making the image processor", None)
+        with _explaining():
+            return _load_preprocessor(options)
+
+    def drive_preprocessor(channel: Channel, preprocessor: Preprocessor) -> None:
+        PictureLoop(channel, preprocessor, KEPT_PICTURE_BYTES).run()
+
     connection = socket.socket(fileno=options.socket_fd)
-    if options.purpose == "embedding":
+    if options.purpose == EMBEDDING:
         return attend(connection, make_encoder, drive_encoder)
+    if options.purpose == PICTURES:
+        return attend(connection, make_preprocessor, drive_preprocessor)
     return serve(connection, make_runner, settings.engine)
 
 
@@ -95,7 +115,7 @@ def _load(options: argparse.Namespace, platform: Platform, budget: int, progress
         facts.budget_bytes / 2**30,
         "" if facts.batchable else f"; served alone: {facts.alone_because}",
     )
-    return MlxRunner(loaded.model, facts, Masks(options.model / "tokenizer.json", facts.vocabulary))
+    return MlxRunner(loaded.network, facts, Masks(options.model / "tokenizer.json", facts.vocabulary))
 
 
 def _load_encoder(
@@ -106,6 +126,18 @@ def _load_encoder(
     facts = encoder.facts
     log.info("%s, %s weights, %.2f GiB", facts.device, facts.compute, facts.weights_bytes / 2**30)
     return encoder
+
+
+def _load_preprocessor(options: argparse.Namespace) -> Preprocessor:
+    """Only a process for pictures needs the processors, and importing them takes a second."""
+    try:
+        processor = import_module("allod.runner.processor")
+    except ImportError as error:
+        raise CannotLoad(
+            f"mlx-vlm is not installed here ({error}); install allod with its extra `vision`"
+        ) from error
+    settings: WorkerSettings = options.settings
+    return processor.load_preprocessor(options.model, Limits.of(settings.media))
 
 
 def _leave(_signal: int, _frame: object) -> None:

@@ -5,8 +5,9 @@ import pytest
 from allod.core.ids import SequenceId
 from allod.core.sampling import Sampling
 from allod.core.step import Join, MemoryReading, Prefill, StepPlan, StepResult
+from allod.testing.contract import ContractViolation
 from allod.testing.models import tiny_facts
-from allod.testing.runner import ContractViolation, FakeCosts, FakeRunner, FakeSpeech, expected_tokens
+from allod.testing.runner import FakeCosts, FakeRunner, FakeSpeech, expected_tokens
 
 GREEDY = Sampling(temperature=0.0)
 ONE, TWO = SequenceId(1), SequenceId(2)

@@ -1,0 +1,49 @@
+"""Hands a worker what it wants of a prompt's pictures, beside whoever reads the answer."""
+
+import asyncio
+from collections.abc import Mapping
+
+from allod.core.card import ModelCard
+from allod.core.errors import AllodError
+from allod.core.messages import Supply
+from allod.core.pictures import Digest
+from allod.local.link import Link, Mailbox
+from allod.local.pictures import LaidOut, Pictures
+
+
+class Supplier:
+    """Serves one request. It does not wait for the client: a slow one must not keep a worker waiting.
+
+    Args:
+        link: to the worker.
+        pictures: makes tensors.
+        card: the model.
+        laid: the request's pictures.
+    """
+
+    def __init__(
+        self, link: Link, pictures: Pictures, card: ModelCard, laid: Mapping[Digest, LaidOut]
+    ) -> None:
+        self._link = link
+        self._pictures = pictures
+        self._card = card
+        self._laid = laid
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def serve(self, mailbox: Mailbox, digests: tuple[Digest, ...]) -> None:
+        """Begin to hand out these pictures; if that fails, the mailbox hears of it."""
+        task = asyncio.create_task(self._serve(mailbox, digests))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def close(self) -> None:
+        """Hand out no more."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _serve(self, mailbox: Mailbox, digests: tuple[Digest, ...]) -> None:
+        try:
+            for digest in digests:
+                self._link.send(Supply(digest, await self._pictures.tensors(self._laid[digest], self._card)))
+        except AllodError as error:
+            mailbox.fail(error)

@@ -1,0 +1,110 @@
+"""Checkpoints that see, through mlx-vlm; this module is imported only when there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import mlx.core as mx
+from mlx_vlm.utils import get_model_type, load_model
+
+from allod.core.step import Sight
+from allod.device.base import Platform
+from allod.runner.arch.model import VisionLanguageModel, image_token_of
+from allod.runner.form import bring_into_form, require_fit, size_bytes, wanted_form
+from allod.runner.loaded import CannotLoad, Config, LoadedModel, gib
+from allod.runner.settings import RunnerSettings
+from allod.runner.sight import sight_of
+from allod.runner.vision import Picturing, SeeingNetwork
+
+_LANGUAGE = "language_model"
+_CACHE_SHARE = 8
+"""Pictures take at most this share of the budget, whatever the setting allows."""
+
+
+def load(
+    folder: Path, config: Config, settings: RunnerSettings, platform: Platform, budget_bytes: int
+) -> LoadedModel:
+    """Load a checkpoint with its vision tower, or without it where memory is short.
+
+    Raises:
+        CannotLoad: mlx-vlm does not know it, it is damaged, or not even its language model fits.
+    """
+    try:
+        module = load_model(folder, lazy=True)
+    except (ValueError, FileNotFoundError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+        raise CannotLoad(f"mlx-vlm cannot load this checkpoint: {error}") from error
+    model = cast("VisionLanguageModel", module)
+    picturing = _picturing(config, model)
+    stored_bytes = size_bytes(module)
+    words = bring_into_form(module, wanted_form(settings, platform))
+    cache_bytes = min(settings.picture_cache_bytes, budget_bytes // _CACHE_SHARE)
+    tower_bytes = size_bytes(module) - size_bytes(model.language_model)
+    blind_because = _shortage(model, tower_bytes, cache_bytes, budget_bytes)
+    if blind_because and settings.vision == "on":
+        raise CannotLoad(f"{blind_because}; or set runner.vision to auto, and it is served without")
+    if blind_because:
+        stored_bytes -= tower_bytes
+        _leave_towers(model)
+    require_fit(module, stored_bytes, words, budget_bytes)
+    mx.eval(model.parameters())
+    mx.clear_cache()
+    network = SeeingNetwork(model, picturing)
+    text = _part(config, "text_config") or _part(config, "llm_config")
+    item_bytes = _item_bytes(model)
+    sight = sight_of(picturing.model_type, config, item_bytes, fuses_attention=platform.fuses_attention)
+    return LoadedModel(
+        network=network,
+        config={**config, **text},
+        compute=words,
+        weights_bytes=mx.get_active_memory(),
+        sight=None if blind_because else _sized(sight, tower_bytes, cache_bytes, network),
+        blind_because=blind_because,
+    )
+
+
+def _picturing(config: Config, model: VisionLanguageModel) -> Picturing:
+    image_token = image_token_of(model.config)
+    if image_token is None:
+        raise CannotLoad("config.json does not say which token stands for a picture (image_token_id)")
+    merge: object = getattr(getattr(model.config, "vision_config", None), "spatial_merge_size", 1)
+    return Picturing(get_model_type(config) or "", image_token, merge if isinstance(merge, int) else 1)
+
+
+def _shortage(model: VisionLanguageModel, tower_bytes: int, cache_bytes: int, budget_bytes: int) -> str:
+    """Why the tower is left out; empty where there is room for it and for pictures."""
+    needed_bytes = size_bytes(model) + cache_bytes
+    if needed_bytes <= budget_bytes:
+        return ""
+    return (
+        f"with its vision tower ({gib(tower_bytes)}) and {gib(cache_bytes)} for pictures the model needs "
+        f"{gib(needed_bytes)}, and this worker's budget is {gib(budget_bytes)} (device.memory_budget_bytes)"
+    )
+
+
+def _leave_towers(model: VisionLanguageModel) -> None:
+    for name in list(model.keys()):
+        if name != _LANGUAGE:
+            model.pop(name)
+
+
+def _sized(sight: Sight, tower_bytes: int, cache_bytes: int, network: SeeingNetwork) -> Sight:
+    return Sight(
+        weights_bytes=tower_bytes,
+        feature_bytes_per_token=sight.feature_bytes_per_token,
+        transient_per_byte=sight.transient_per_byte,
+        transient_per_byte_squared=sight.transient_per_byte_squared,
+        cache_bytes=cache_bytes,
+        whole_spans=network.whole_spans,
+    )
+
+
+def _item_bytes(model: VisionLanguageModel) -> int:
+    """Bytes of one activation: what the embedding of a token is made of."""
+    embeddings = model.get_input_embeddings(mx.array([[0]])).to_dict()["inputs_embeds"]
+    return 2 if embeddings is None else embeddings.dtype.size
+
+
+def _part(config: Config, name: str) -> Config:
+    found = config.get(name)
+    return cast("Config", found) if isinstance(found, dict) else {}

@@ -1,0 +1,62 @@
+"""What pictures cost a model, by the numbers of its config."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from allod.core.step import Sight
+from allod.runner.arch.choose import TILED
+from allod.runner.loaded import Config, number
+
+_PIXEL_BYTES = 4
+"""Processors give float32."""
+
+_CHANNELS = 3
+_PLACE_BYTES = 12
+_ACTIVATION_FACTOR = 8
+"""Live hidden-size arrays of a block: residual, normed, q, k, v, rotated q and k, output."""
+
+
+def sight_of(model_type: str, config: Config, item_bytes: int, *, fuses_attention: bool) -> Sight:
+    """Bytes that pictures take; what depends on the machine alone is left at 0.
+
+    A patch is `channels * patch^2 * frames` numbers of the processor's tensors. While a block works on N
+    patches it holds N times some arrays of the tower's width and its inner width, and where attention is
+    not fused `heads * N^2` scores: over the whole picture, or tile by tile.
+    """
+    vision, text = _part(config, "vision_config"), _part(config, "text_config") or _part(config, "llm_config")
+    hidden = number(vision, "hidden_size", "embed_dim", "width", default=1152)
+    inner = number(vision, "intermediate_size", default=4 * hidden)
+    heads = number(vision, "num_attention_heads", "num_heads", "heads", default=16)
+    side = number(vision, "patch_size", default=14)
+    patch_bytes = _CHANNELS * side**2 * number(vision, "temporal_patch_size", default=1) * _PIXEL_BYTES
+    each = item_bytes * (_ACTIVATION_FACTOR * hidden + 3 * inner) / patch_bytes
+    scores = 0.0 if fuses_attention else 2.0 * item_bytes * heads
+    if model_type in TILED:
+        tile_patches = (number(vision, "image_size", default=448) // side) ** 2 + 1
+        each += scores * tile_patches / patch_bytes
+        scores = 0.0
+    return Sight(
+        weights_bytes=0,
+        feature_bytes_per_token=_feature_bytes(vision, {**config, **text}, item_bytes),
+        # The tensors themselves in the dtype of the tower come on top.
+        transient_per_byte=each + 1.0,
+        transient_per_byte_squared=scores / patch_bytes**2,
+        cache_bytes=0,
+    )
+
+
+def _feature_bytes(vision: Config, text: Config, item_bytes: int) -> int:
+    """Embeddings of one token, deepstack layers, inputs of each layer, positions."""
+    deep = vision.get("deepstack_visual_indexes")
+    layers = 1 + (len(cast("list[object]", deep)) if isinstance(deep, list) else 0)
+    own = number(text, "hidden_size_per_layer_input", default=0) * number(
+        text, "num_hidden_layers", default=1
+    )
+    hidden = number(text, "hidden_size", "d_model", default=4096)
+    return item_bytes * (layers * hidden + own) + _PLACE_BYTES
+
+
+def _part(config: Config, name: str) -> Config:
+    found = config.get(name)
+    return cast("Config", found) if isinstance(found, dict) else {}

@@ -1,0 +1,95 @@
+"""Pictures without pixels: to a FakeRunner a picture is numbers that come from its digest.
+
+So a scheduler that shows a row the wrong picture, or a part of it in the wrong place, gets other tokens.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from allod.core.ids import TokenId
+from allod.core.pictures import Digest, PictureSpan, Tensor
+from allod.core.step import Encode, Encoded, Prefill, Sight
+from allod.testing.contract import require
+
+PIECES = 5
+"""Pieces that looking at any picture takes."""
+
+
+def seen_as(tokens: Sequence[TokenId], pictures: Iterable[PictureSpan]) -> list[int]:
+    """A prompt as a row reads it: numbers of pictures in the place of their tokens."""
+    numbers = list(tokens)
+    for span in pictures:
+        numbers[span.start : span.end] = [_number(span.digest, offset) for offset in range(span.length)]
+    return numbers
+
+
+def _number(digest: Digest, offset: int) -> int:
+    return 10_000 + digest[offset % len(digest)] * 1000 + offset
+
+
+class FakeGallery:
+    """What a FakeRunner holds of pictures.
+
+    Attributes:
+        seen_count: how many pictures were looked at.
+    """
+
+    def __init__(self, sight: Sight | None) -> None:
+        self.seen_count = 0
+        self._sight = sight
+        self._tensors: dict[Digest, int] = {}
+        self._left: dict[Digest, int] = {}
+        self._features: dict[Digest, int] = {}
+
+    @property
+    def held_bytes(self) -> int:
+        """Tensors and features."""
+        return sum(self._tensors.values()) + sum(self._features.values())
+
+    def receive(self, digest: Digest, tensors: Sequence[Tensor]) -> None:
+        """Take what a tower reads of a picture."""
+        require(self._sight is not None, "a picture comes to a model that does not see")
+        require(digest not in self._tensors, "a picture comes twice")
+        self._tensors[digest] = sum(len(tensor.data) for tensor in tensors)
+        self._left[digest] = PIECES
+        self._require_room()
+
+    def forget(self, digests: Iterable[Digest]) -> None:
+        """Drop all that is held of some pictures."""
+        for digest in digests:
+            require(digest in self._tensors or digest in self._features, "an unknown picture is forgotten")
+            for place in (self._tensors, self._left, self._features):
+                place.pop(digest, None)
+
+    def look(self, encode: Encode) -> Encoded:
+        """Do some pieces."""
+        require(encode.pieces > 0, "no piece is asked for")
+        if encode.digest in self._features:
+            return Encoded(encode.digest, 0, 0)
+        require(encode.digest in self._tensors, "a picture is looked at of which nothing was received")
+        done = min(encode.pieces, self._left[encode.digest])
+        self._left[encode.digest] -= done
+        left = self._left[encode.digest]
+        if not left:
+            del self._tensors[encode.digest], self._left[encode.digest]
+            each_bytes = self._sight.feature_bytes_per_token if self._sight else 0
+            self._features[encode.digest] = len(encode.tokens) * each_bytes
+            self.seen_count += 1
+        return Encoded(encode.digest, done, left)
+
+    def transient_bytes(self, encode: Encode) -> int:
+        """What looking takes for the time being."""
+        return self._sight.transient_bytes(self._tensors.get(encode.digest, 0)) if self._sight else 0
+
+    def laid_over(self, prefill: Prefill) -> list[int]:
+        """A chunk as a row reads it."""
+        numbers = list(prefill.tokens)
+        for part in prefill.pictures:
+            require(part.digest in self._features, "a picture is read that was not looked at")
+            require(0 <= part.start <= part.start + part.length <= len(numbers), "a picture leaves its chunk")
+            own = range(part.offset, part.offset + part.length)
+            numbers[part.start : part.start + part.length] = [_number(part.digest, each) for each in own]
+        return numbers
+
+    def _require_room(self) -> None:
+        most = self._sight.cache_bytes if self._sight else 0
+        require(self.held_bytes <= most, f"pictures hold {self.held_bytes} of {most} bytes")

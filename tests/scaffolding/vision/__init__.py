@@ -1,0 +1,1 @@
+"""Vision-language families, each as the files of a small checkpoint."""
