@@ -38,7 +38,9 @@ class ApiSettings:
         tuple[str, ...],
         Doc("Origins whose web pages may call this server, such as https://chat.example.com."),
     ] = ()
-    max_body_bytes: Annotated[int, Ge(1024), Doc("Longest request body that is read.")] = 8 * _MIB
+    max_body_bytes: Annotated[
+        int, Ge(1024), Doc("Longest request body that is read; pictures are in it, a third longer as base64.")
+    ] = 64 * _MIB
     keepalive_seconds: Annotated[
         float,
         Gt(0),

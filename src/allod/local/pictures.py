@@ -5,7 +5,7 @@ What a picture becomes in a prompt is remembered, since agents send the same one
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -53,6 +53,14 @@ class LaidOut:
 class Pictures(Protocol):
     """Something that makes pictures ready for a model."""
 
+    def require_few(self, pictures: Sequence[Picture]) -> None:
+        """Refuse a request with too many of them.
+
+        Raises:
+            InvalidRequest: names the first that is too many.
+        """
+        ...
+
     async def lay_out(self, picture: Picture, form: str, card: ModelCard) -> LaidOut:
         """What a picture becomes in a prompt of this model.
 
@@ -92,6 +100,17 @@ class LocalPictures:
         self._media = media
         self._readers: dict[ModelName, _Reader] = {}
         self._known: dict[tuple[ModelName, int, Digest], tuple[tuple[TokenId, ...], int]] = {}
+
+    def require_few(self, pictures: Sequence[Picture]) -> None:
+        """Refuse a request with too many pictures; see `Pictures`."""
+        most = self._media.max_pictures
+        if len(pictures) > most:
+            field = pictures[most].field
+            raise InvalidRequest(
+                f"{field}: this is one of {len(pictures)} pictures, and a request may have {most}; send fewer, "
+                "or raise the setting media.max_pictures",
+                param=field,
+            )
 
     async def lay_out(self, picture: Picture, form: str, card: ModelCard) -> LaidOut:
         """What a picture becomes in a prompt of this model; see `Pictures`."""

@@ -183,6 +183,8 @@ class PromptRenderer:
                 f"{field}: the model '{card.name}' reads text only; send words, or ask a model that sees",
                 param=field,
             )
+        if self._pictures is not None:
+            self._pictures.require_few(conversation.pictures)
         conversation = stable(conversation, self._settings)
         return _Draft(request, conversation, kit, chat, chat.template.render(conversation))
 

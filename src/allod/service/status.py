@@ -27,6 +27,9 @@ class ModelStatus:
         queued: requests that wait.
         active_bytes: what MLX holds for its weights and states.
         buffer_bytes: freed buffers that MLX keeps for reuse.
+        picture_bytes: pictures that are kept or on their way.
+        seen_pictures: how many pictures were looked at since the worker started; one that is kept is not
+            looked at again.
     """
 
     name: ModelName
@@ -39,6 +42,8 @@ class ModelStatus:
     queued: int | None
     active_bytes: int | None
     buffer_bytes: int | None
+    picture_bytes: int | None = None
+    seen_pictures: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,4 +101,6 @@ def _status(model: HostedModel) -> ModelStatus:
         queued=report.queued if report else None,
         active_bytes=report.memory.active_bytes if report else None,
         buffer_bytes=report.memory.cached_bytes if report else None,
+        picture_bytes=report.picture_bytes if report else None,
+        seen_pictures=report.seen_pictures if report else None,
     )

@@ -6,7 +6,7 @@ import msgspec
 
 from allod.core.card import ModelCard
 from allod.core.hosting import HostedModel
-from allod.wire.openai.models import context_tokens, state_of
+from allod.wire.openai.models import context_tokens, sees, state_of
 
 _COMPATIBILITY = {"gguf": "gguf"}
 
@@ -17,7 +17,7 @@ def model_entry(card: ModelCard, hosted: HostedModel | None) -> dict[str, object
     entry: dict[str, object] = {
         "id": card.name,
         "object": "model",
-        "type": "embeddings" if card.purpose == "embedding" else "llm",
+        "type": _kind(card, hosted),
         "publisher": "allod",
         "arch": card.architecture,
         "compatibility_type": _COMPATIBILITY.get(card.kind, "mlx"),
@@ -30,6 +30,12 @@ def model_entry(card: ModelCard, hosted: HostedModel | None) -> dict[str, object
     if state == "loaded":
         entry["loaded_context_length"] = context_tokens(card, hosted)
     return entry
+
+
+def _kind(card: ModelCard, hosted: HostedModel | None) -> str:
+    if card.purpose == "embedding":
+        return "embeddings"
+    return "vlm" if sees(card, hosted) else "llm"
 
 
 def model_entries(models: Iterable[tuple[ModelCard, HostedModel | None]]) -> bytes:

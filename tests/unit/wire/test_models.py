@@ -1,4 +1,5 @@
 import json
+from typing import cast
 
 import msgspec
 import pytest
@@ -52,6 +53,7 @@ def test_a_model_that_is_not_loaded() -> None:
         "sampling_defaults": {"temperature": 0.2, "top_k": 0},
         "batching": None,
         "alone_because": None,
+        "blind_because": None,
     }
 
 
@@ -86,3 +88,18 @@ def test_the_list_is_openais() -> None:
     listed = json.loads(model_list([(CARD, None), (CARD, HostedModel(CARD.name, "failed"))]))
     assert listed["object"] == "list"
     assert [Model.model_validate(entry, strict=True).id for entry in listed["data"]] == ["smollm2-135m"] * 2
+
+
+def capabilities(body: dict[str, object]) -> list[str]:
+    return cast("list[str]", body["capabilities"])
+
+
+def test_a_model_that_sees_says_so_unless_it_cannot_here() -> None:
+    """`vision` is a capability of the checkpoint, and once it is loaded of what is served, with the reason."""
+    card = msgspec.structs.replace(CARD, vision=True)
+    assert "vision" in capabilities(model_body(card, None))
+    assert "vision" not in capabilities(model_body(CARD, None))
+    blind = msgspec.structs.replace(FACTS, blind_because="memory is short")
+    body = model_body(card, HostedModel(CARD.name, "ready", facts=blind))
+    assert "vision" not in capabilities(body)
+    assert body["blind_because"] == "memory is short"

@@ -143,6 +143,7 @@ SCHEMAS: dict[str, JsonSchema] = {
             "sampling_defaults": {"type": "object"},
             "batching": or_null(exactly("batched", "alone")),
             "alone_because": STRING_OR_NULL,
+            "blind_because": STRING_OR_NULL,
         },
         {"alias_of": STRING},
     ),
@@ -151,7 +152,7 @@ SCHEMAS: dict[str, JsonSchema] = {
         {
             "id": STRING,
             "object": exactly("model"),
-            "type": exactly("llm", "embeddings"),
+            "type": exactly("llm", "vlm", "embeddings"),
             "publisher": STRING,
             "arch": STRING,
             "compatibility_type": exactly("mlx", "gguf"),

@@ -22,6 +22,7 @@ def model_body(card: ModelCard, hosted: HostedModel | None) -> dict[str, object]
     """One model. Fields after `owned_by` are ours; what only a loaded model knows is null before.
 
     `context_length` is what this machine serves, `max_context_length` what the checkpoint allows.
+    `blind_because` says why a model that could look at pictures does not.
     `pricing` is money per token, as cloud routers write it: what runs here costs nobody a fee.
     """
     facts = hosted.facts if hosted else None
@@ -36,7 +37,7 @@ def model_body(card: ModelCard, hosted: HostedModel | None) -> dict[str, object]
         "max_context_length": card.context_tokens,
         "max_output_tokens": context_tokens(card, hosted) if generates else None,
         "state": state_of(hosted),
-        "capabilities": _capabilities(card),
+        "capabilities": _capabilities(card, hosted),
         "pricing": {"prompt": "0", "completion": "0"},
         "architecture": card.architecture,
         "quantization": card.quantization,
@@ -44,6 +45,7 @@ def model_body(card: ModelCard, hosted: HostedModel | None) -> dict[str, object]
         "sampling_defaults": _given(card.sampling),
         "batching": None if facts is None else "batched" if facts.batchable else "alone",
         "alone_because": facts.alone_because or None if facts else None,
+        "blind_because": facts.blind_because or None if facts else None,
     }
 
 
@@ -68,11 +70,18 @@ def state_of(hosted: HostedModel | None) -> str:
     return _STATES[hosted.phase] if hosted else "not-loaded"
 
 
-def _capabilities(card: ModelCard) -> list[str]:
+def sees(card: ModelCard, hosted: HostedModel | None) -> bool:
+    """Whether a model looks at pictures: once it is loaded, whether it does so on this machine."""
+    facts = hosted.facts if hosted else None
+    return card.vision and (facts is None or facts.sight is not None)
+
+
+def _capabilities(card: ModelCard, hosted: HostedModel | None) -> list[str]:
     if card.purpose == "embedding":
         return ["embeddings"]
+    eyes = ["vision"] if card.has_chat_template and sees(card, hosted) else []
     chat = ["chat", "tools", "structured_outputs", "streaming"] if card.has_chat_template else []
-    return [*chat, "completion"]
+    return [*chat, *eyes, "completion"]
 
 
 def _given(wishes: SamplingWishes) -> dict[str, object]:
