@@ -103,7 +103,7 @@ def chat(**changes: object) -> bytes:
         (b'{"model": ', 400, None, "JSON"),
         (b"[1, 2]", 400, None, "object"),
         (b"\xff\xfe", 400, None, "UTF-8"),
-        (b"{" + b" " * (10 * 2**20) + b"}", 413, None, "max_body_bytes"),
+        (b"{" + b" " * (65 * 2**20) + b"}", 413, None, "max_body_bytes"),
         (
             chat(messages=[{"role": "user", "content": "a\x00b"}]),
             400,

@@ -107,8 +107,8 @@ class LocalPictures:
         if len(pictures) > most:
             field = pictures[most].field
             raise InvalidRequest(
-                f"{field}: this is one of {len(pictures)} pictures, and a request may have {most}; send fewer, "
-                "or raise the setting media.max_pictures",
+                f"{field}: this is one of {len(pictures)} pictures, and a request may have {most}; "
+                "send fewer, or raise the setting media.max_pictures",
                 param=field,
             )
 

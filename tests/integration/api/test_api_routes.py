@@ -92,7 +92,7 @@ async def test_the_description_is_whole(start) -> None:
 
 async def test_a_body_over_the_limit_is_refused_unread(start) -> None:
     """Declared or chunked, 10 MB is a 413 that names limit and setting, and the connection lives on."""
-    house = await start()
+    house = await start(max_body_bytes=8 * 2**20)
     body = b" " * 10_000_000
 
     async def chunks():

@@ -95,7 +95,7 @@ def capabilities(body: dict[str, object]) -> list[str]:
 
 
 def test_a_model_that_sees_says_so_unless_it_cannot_here() -> None:
-    """`vision` is a capability of the checkpoint, and once it is loaded of what is served, with the reason."""
+    """`vision` is what the checkpoint can do, and once it is loaded what is served, with the reason."""
     card = msgspec.structs.replace(CARD, vision=True)
     assert "vision" in capabilities(model_body(card, None))
     assert "vision" not in capabilities(model_body(CARD, None))
