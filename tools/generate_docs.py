@@ -37,6 +37,7 @@ FLOORS = (
     "wire",
     "text",
     "device",
+    "media",
     "testing",
     "core",
 )

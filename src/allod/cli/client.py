@@ -17,11 +17,33 @@ _CONNECT_SECONDS = 5.0
 _BY_STATUS: dict[int, type[AllodError]] = {404: ModelNotFound, 503: Busy}
 
 
+class TextPart(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
+    """Words beside pictures."""
+
+    text: str
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where a picture comes from: here always a data URI."""
+
+    url: str
+
+
+class PicturePart(msgspec.Struct, frozen=True, tag_field="type", tag="image_url"):
+    """A picture."""
+
+    image_url: Source
+
+
+Part = TextPart | PicturePart
+Content = str | tuple[Part, ...]
+
+
 class Turn(msgspec.Struct, frozen=True):
     """One message of the conversation."""
 
     role: Literal["system", "user", "assistant"]
-    content: str
+    content: Content
 
 
 class Question(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 app.command("up")(serve.up)
 app.command("serve")(serve.serve)
-app.command("chat")(chat.chat)
+app.command("chat", cls=chat.ChatCommand)(chat.chat)
 app.command("models")(models.models)
 app.command("pull")(models.pull)
 app.command("import")(models.import_)

@@ -111,14 +111,14 @@ def test_a_turn_without_an_answer_leaves_no_trace() -> None:
 @pytest.mark.parametrize(
     ("names", "words", "chosen"),
     [
-        (("m",), (), ("m", "")),
-        (("m",), ("hello", "you"), ("m", "hello you")),
-        (("m", "n"), ("n", "hello"), ("n", "hello")),
-        (("m",), ("m",), ("m", "")),
+        (("m",), (), ("m", ())),
+        (("m",), ("hello", "you"), ("m", ("hello", "you"))),
+        (("m", "n"), ("n", "hello"), ("n", ("hello",))),
+        (("m",), ("m",), ("m", ())),
     ],
 )
 def test_which_model_is_meant(
-    names: tuple[str, ...], words: tuple[str, ...], chosen: tuple[str, str]
+    names: tuple[str, ...], words: tuple[str, ...], chosen: tuple[str, tuple[str, ...]]
 ) -> None:
     """The first word is the model when it is one; else the only one answers."""
     assert choose(names, words) == chosen
