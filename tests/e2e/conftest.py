@@ -1,10 +1,15 @@
-"""Real servers: one with the starter model, one with small random models."""
+"""Real servers: one with the starter model, one with small random models, one with models that see."""
 
+import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
+from tests.e2e.seeing import FAMILIES, home_that_sees
 from tests.scaffolding.families import write_byte_tokenizer, write_random_model
 from tests.scaffolding.server import RunningServer, running_server
 
@@ -15,6 +20,10 @@ from allod.registry.starter import STARTER_NAME
 
 KEPT_HOME = Path(__file__).parents[2] / ".cache" / "test-home"
 """The starter model is fetched once and kept between runs of the suite."""
+
+SOURCES = Path(__file__).parents[1] / "clients" / "javascript"
+INSTALLED = Path(__file__).parents[2] / ".cache" / "javascript"
+"""Packages are fetched once, exactly as the lock file has them, and kept between runs of the suite."""
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +70,53 @@ def starter(starter_server: RunningServer) -> Iterator[openai.OpenAI]:
 def small(small_server: RunningServer) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=small_server.openai_url, api_key="any", max_retries=0) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def seeing_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return home_that_sees(tmp_path_factory.mktemp("seeing"))
+
+
+@pytest.fixture(scope="session")
+def seeing_server(seeing_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    resident = f"local.max_resident_models={len(FAMILIES)}"
+    with running_server(seeing_home, tmp_path_factory.mktemp("log") / "log", resident) as server:
+        yield server
+
+
+@pytest.fixture
+def seeing(seeing_server: RunningServer) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=seeing_server.openai_url, api_key="any", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def scripts() -> Path:
+    """The folder with the scripts of JavaScript clients and what they import."""
+    if shutil.which("npm") is None:
+        pytest.skip("Node.js is not installed")
+    lock = (SOURCES / "package-lock.json").read_bytes()
+    kept = INSTALLED / "package-lock.json"
+    if not kept.exists() or kept.read_bytes() != lock:
+        shutil.rmtree(INSTALLED, ignore_errors=True)
+        INSTALLED.mkdir(parents=True)
+        shutil.copy(SOURCES / "package.json", INSTALLED)
+        shutil.copy(SOURCES / "package-lock.json", INSTALLED)
+        quiet = ("--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
+        try:
+            subprocess.run(["npm", "ci", *quiet], cwd=INSTALLED, check=True, capture_output=True, timeout=300)
+        except subprocess.CalledProcessError as error:
+            kept.unlink()
+            pytest.fail(f"npm ci: {error.stderr.decode()[-2000:]}")
+    for script in SOURCES.glob("*.mjs"):
+        shutil.copy(script, INSTALLED)
+    return INSTALLED
+
+
+def run_script(scripts: Path, name: str, *arguments: str) -> dict[str, Any]:
+    """What a script of a JavaScript client found."""
+    command = ["node", "--no-warnings", str(scripts / name), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert result.returncode == 0, result.stderr[-3000:]
+    found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return found

@@ -33,7 +33,14 @@ class RunningServer:
         return httpx2.get(self.base_url + path, timeout=10)
 
     def worker_pids(self) -> list[int]:
-        """Process ids of its workers, from the kernel's own list of children."""
+        """Process ids of the workers that hold its models, from the kernel's own list of children."""
+        return [pid for pid in self._children() if not _prepares_pictures(pid)]
+
+    def picture_pids(self) -> list[int]:
+        """Process ids of the workers that make pictures ready for its models."""
+        return [pid for pid in self._children() if _prepares_pictures(pid)]
+
+    def _children(self) -> list[int]:
         pid = self.process.pid
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
         return [int(word) for word in text.split() if b"allod.worker" in _command(int(word))]
@@ -57,6 +64,10 @@ def _command(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def _prepares_pictures(pid: int) -> bool:
+    return b"--purpose\0pictures" in _command(pid)
 
 
 def free_port() -> int:
