@@ -1,4 +1,4 @@
-"""A worker process without a model: the real loop over a FakeRunner, with troubles to choose from.
+"""A worker process without a model: the real loops over fakes, with troubles to choose from.
 
 It is run as a script by the gateway's supervisor, exactly as `python -m allod.worker` is.
 """
@@ -13,18 +13,30 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from allod.core.pictures import Digest, Tensor
+from allod.core.pictures import Digest, PictureRefused, PreparedPicture, Tensor
 from allod.core.ports import Flight
-from allod.core.step import MemoryReading, ModelFacts, StepPlan
+from allod.core.step import MemoryReading, ModelFacts, Sight, StepPlan
 from allod.engine.settings import EngineSettings
 from allod.testing.models import tiny_facts
 from allod.testing.runner import FakeRunner, FakeSpeech
-from allod.worker.loop import LoadProgress, LoadRefused, serve
+from allod.worker.loop import LoadProgress, LoadRefused, attend, serve
+from allod.worker.pictures import PictureLoop
 
 STOP_TOKEN = 256
 VOCABULARY = 300
 CONTEXT_TOKENS = 8192
 SPEECH = "abcdefghijklmnopqrstuvwxyz" * 200
+SIGHT = Sight(
+    weights_bytes=0,
+    feature_bytes_per_token=2,
+    transient_per_byte=1.0,
+    transient_per_byte_squared=0.0,
+    cache_bytes=100_000,
+)
+
+PNG = b"\x89PNG\r\n\x1a\n"
+BROKEN, DEADLY = PNG + b"broken", PNG + b"deadly"
+"""Files that a FakePreprocessor refuses, and that end its process."""
 
 
 class TroubledRunner:
@@ -55,6 +67,29 @@ class TroubledRunner:
         return self._inner.launch(plan)
 
 
+class FakePreprocessor:
+    """Makes of a file four tokens and a tensor of the file's size, and writes down that it did."""
+
+    def __init__(self, prepared: Path) -> None:
+        self._prepared = prepared
+
+    @property
+    def facts(self) -> ModelFacts:
+        return tiny_facts()
+
+    def prepare(self, file: bytes, form: str, max_pixels: int) -> PreparedPicture:
+        with self._prepared.open("a") as prepared:
+            prepared.write(f"{file[len(PNG) :].decode()} {form} {max_pixels}\n")
+        if file == BROKEN:
+            raise PictureRefused("is broken; send another")
+        if file == DEADLY:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return PreparedPicture((7, 8, 8, 9), (Tensor("pixels", "uint8", (len(file),), file),))
+
+    def memory(self) -> MemoryReading:
+        return MemoryReading(0, 0, 0)
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--socket-fd", type=int, required=True)
@@ -69,6 +104,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--hang-after", type=int, help="hang after so many steps")
     parser.add_argument("--rows", type=int, default=32)
     parser.add_argument("--queue", type=int, default=256)
+    parser.add_argument("--sees", action="store_true", help="look at pictures")
+    parser.add_argument("--prepared", type=Path, help="prepare pictures; gets one line for each")
     parser.add_argument("--stubborn", action="store_true", help="ignore SIGTERM")
     return parser.parse_args()
 
@@ -92,15 +129,23 @@ def main() -> int:
         if life <= options.dies_loading:
             os.kill(os.getpid(), signal.SIGKILL)
         speech = FakeSpeech(tuple(SPEECH.encode()), options.stop_after, STOP_TOKEN)
-        facts = tiny_facts(vocabulary=VOCABULARY, context_tokens=CONTEXT_TOKENS)
+        sight = SIGHT if options.sees else None
+        facts = tiny_facts(vocabulary=VOCABULARY, context_tokens=CONTEXT_TOKENS, sight=sight)
         inner = FakeRunner(facts, speech=speech, step_seconds=options.step_seconds)
         return TroubledRunner(inner, options, life)
 
+    connection = socket.socket(fileno=options.socket_fd)
+    if options.prepared is not None:
+        return attend(
+            connection,
+            lambda _: FakePreprocessor(options.prepared),
+            lambda channel, made: PictureLoop(channel, made, 1000).run(),
+        )
     print("worker of", options.model, "speaks", file=sys.stderr)
     settings = EngineSettings(
         max_batch_rows=options.rows, max_queued_requests=options.queue, max_prefill_chunk_tokens=16
     )
-    return serve(socket.socket(fileno=options.socket_fd), load, settings)
+    return serve(connection, load, settings)
 
 
 if __name__ == "__main__":

@@ -179,7 +179,7 @@ async def house(
         async with asyncio.timeout(PATIENCE_SECONDS):
             await residency.close()
         lines = starts.read_text().splitlines() if starts.exists() else []
-        alive = [pid for pid in (int(line.split()[1]) for line in lines) if _is_alive(pid)]
+        alive = [pid for pid in (int(line.split()[1]) for line in lines) if is_alive(pid)]
         assert alive == []
 
 
@@ -197,7 +197,7 @@ async def drain(stream: AsyncIterator[Event]) -> list[Event]:
         return [event async for event in stream]
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

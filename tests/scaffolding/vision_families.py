@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 from PIL import Image
 
 from tests.scaffolding.vision import gemma, grids, qwen, towers
-from tests.scaffolding.vision.parts import PRINTABLE, VOCABULARY, VisionFamily, write_texts
+from tests.scaffolding.vision.parts import PRINTABLE, VisionFamily, write_texts
 
 VISION_FAMILIES: dict[str, VisionFamily] = {
     **qwen.FAMILIES,
@@ -28,12 +28,18 @@ _MODULES = ["text", "vision", "perceiver", "projector", "audio"]
 
 def save_vision_family(name: str, folder: Path, seed: int = 0) -> Path:
     """Write a checkpoint of this family that mlx-vlm loads, with weights drawn from `seed`."""
-    family = VISION_FAMILIES[name]
+    return save_checkpoint(VISION_FAMILIES[name], name, folder, seed)
+
+
+def save_checkpoint(family: VisionFamily, name: str, folder: Path, seed: int = 0) -> Path:
+    """The same for a family that is not among them, such as one of them in another size."""
     write_texts(family, folder)
     mx.random.seed(zlib.crc32(f"{name} {family.draw + seed}".encode()))
     model = _built(json.loads(json.dumps(family.config)))
     drawn = {path: _drawn(path, value) for path, value in tree_flatten(model.parameters())}
     weights = {path: _balanced(path, value, family.embedding) for path, value in drawn.items()}
+    if family.config.get("torch_dtype") == "bfloat16":
+        weights = {path: value.astype(mx.bfloat16) for path, value in weights.items()}
     mx.save_safetensors(str(folder / "model.safetensors"), weights)
     return folder
 
@@ -76,7 +82,7 @@ def _balanced(path: str, value: mx.array, embedding: float) -> mx.array:
     if not path.endswith(("embed_tokens.weight", "lm_head.weight")):
         return value
     value = value * embedding if "embed_tokens" in path else value
-    quiet = mx.arange(VOCABULARY)[:, None] >= PRINTABLE
+    quiet = mx.arange(value.shape[0])[:, None] >= PRINTABLE
     return mx.where(quiet, value * 0.25, value)
 
 

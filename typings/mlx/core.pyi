@@ -1,7 +1,7 @@
 """The part of mlx.core this project uses, with the types it relies on."""
 
 from collections.abc import Sequence
-from types import ModuleType
+from types import EllipsisType, ModuleType
 from typing import TypeAlias
 
 class Dtype:
@@ -24,7 +24,7 @@ gpu: DeviceType
 class Device:
     def __init__(self, type: DeviceType, index: int = 0) -> None: ...
 
-_Index: TypeAlias = int | slice | array | None | tuple[int | slice | array | None, ...]
+_Index: TypeAlias = int | slice | array | EllipsisType | None | tuple[int | slice | array | EllipsisType | None, ...]
 _Operand: TypeAlias = array | float
 
 class _At:
@@ -128,3 +128,4 @@ def device_info() -> dict[str, str | int]: ...
 def get_active_memory() -> int: ...
 def get_cache_memory() -> int: ...
 def get_peak_memory() -> int: ...
+def reset_peak_memory() -> None: ...

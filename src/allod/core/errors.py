@@ -4,6 +4,7 @@ AllodError
 ├── InvalidRequest 400            the request can never work as it is
 │   ├── ContextLengthExceeded 400 prompt and answer do not fit the model's context
 │   ├── MemoryExceeded 400        the request never fits this machine's budget
+│   ├── PictureTooLarge 400       nor does one picture of it fit what is set aside for pictures
 │   ├── PreviousResponseNotFound 400  the response to continue is not kept
 │   └── BodyTooLarge 413
 ├── NotAuthenticated 401
@@ -79,6 +80,12 @@ class MemoryExceeded(InvalidRequest):
     """The request never fits this machine's byte budget."""
 
     code = "memory_budget_exceeded"
+
+
+class PictureTooLarge(InvalidRequest):
+    """One picture never fits what this machine sets aside for pictures; a shorter prompt does not help."""
+
+    code = "picture_too_large"
 
 
 class PreviousResponseNotFound(InvalidRequest):

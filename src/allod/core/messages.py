@@ -133,15 +133,17 @@ class Refused(Report, frozen=True, tag="refused"):
     """A submission was not taken.
 
     Attributes:
-        reason: `context` and `memory` are final, `queue_full` and `draining` are not.
+        reason: `context`, `memory` and `picture` are final, `queue_full` and `draining` are not.
         message: a sentence with the numbers.
         retry_after_seconds: for `queue_full`, from the measured drain rate.
+        picture: for `picture`, which of the prompt's pictures is at fault, in their order.
     """
 
     request: RequestId
     reason: str
     message: str
     retry_after_seconds: int | None = None
+    picture: int | None = None
 
 
 class Emission(msgspec.Struct, frozen=True, array_like=True):

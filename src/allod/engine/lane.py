@@ -39,7 +39,7 @@ class Lane:
         for sequence in leaving:
             del self.rows[sequence]
         if self.reading is not None and not self.reading.living:
-            leaving.append(self.reading.state)
+            leaving += self.reading.held
             self.reading = None
         return leaving
 
@@ -63,7 +63,7 @@ class Lane:
             What the runner is to release.
         """
         if self.reading is not None:
-            job, held = self.reading, [self.reading.state]
+            job, held = self.reading, self.reading.held
             self.reading = None
         else:
             job = list(self.rows.values())[-1].job

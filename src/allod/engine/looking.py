@@ -63,9 +63,11 @@ class Looking:
         missing: list[Digest] = []
         leaving: list[Digest] = []
         kept: set[Digest] = set()
-        for span in job.unread_pictures[:2]:
-            kept.add(span.digest)
+        ahead = job.unread_pictures[:2]
+        for span in ahead:
             self._shelf.use(span.digest)
+        for span in ahead:
+            kept.add(span.digest)
             if self._shelf.stage(span.digest) is None:
                 gone = self._shelf.ask(span, kept)
                 if gone is None:

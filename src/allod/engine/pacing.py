@@ -129,7 +129,7 @@ class PiecePacer:
             tensor_bytes: size of the picture's tensors.
             decodes: whether rows decode in the same step.
         """
-        if self._piece_seconds_per_byte is None or tensor_bytes > self._largest_bytes:
+        if self._piece_seconds_per_byte is None or not 0 < tensor_bytes <= self._largest_bytes:
             return 1
         piece_seconds = self._piece_seconds_per_byte * tensor_bytes
         return max(1, int(self._steps.room_seconds(decodes=decodes) / piece_seconds))

@@ -34,15 +34,16 @@ class PictureAdmission:
         return self._shortage(submit, self._sight)
 
     def _shortage(self, submit: Submit, sight: Sight) -> Refused | None:
-        for number, span in enumerate(submit.pictures, 1):
+        for index, span in enumerate(submit.pictures):
             needed = span.tensor_bytes + span.length * sight.feature_bytes_per_token
             if needed > sight.cache_bytes:
                 return Refused(
                     submit.request,
-                    "memory",
-                    f"Picture {number} of the prompt needs {_mib(needed)}, and {_mib(sight.cache_bytes)} are "
-                    "set aside for pictures. Send a smaller one, or ask for low detail; the owner can raise "
-                    "runner.picture_cache_bytes.",
+                    "picture",
+                    f"this picture needs {_mib(needed)}, and {_mib(sight.cache_bytes)} are set aside for "
+                    "pictures; send it smaller or with low detail, or raise the setting "
+                    "runner.picture_cache_bytes",
+                    picture=index,
                 )
         return None
 
@@ -62,4 +63,4 @@ def _flaw(submit: Submit) -> str | None:
 
 
 def _mib(size_bytes: int) -> str:
-    return f"{size_bytes / 2**20:.0f} MiB"
+    return f"{size_bytes / 2**20:.1f} MiB"

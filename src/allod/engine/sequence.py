@@ -137,6 +137,11 @@ class Job:
         return self.choices[0].sequence
 
     @property
+    def held(self) -> list[SequenceId]:
+        """What the runner has of it before it joins: nothing, while a picture comes first and is not seen."""
+        return [self.state] if self.planned_tokens else []
+
+    @property
     def living(self) -> list[Choice]:
         """Choices that are neither finished nor cancelled."""
         return [choice for choice in self.choices if choice.is_living]

@@ -122,14 +122,21 @@ class LocalBackend:
         on_wanted = None
         if self._pictures is not None and order.prompt.pictures:
             laid = {picture.digest: picture for picture in order.prompt.pictures}
-            supplier = Supplier(link, self._pictures, order.card, laid)
+            supplier = Supplier(self._pictures, order.card, laid)
             held.callback(supplier.close)
             on_wanted = supplier.serve
         mailbox = held.enter_context(link.open(_submit(order, link), on_wanted))
         verdict = await mailbox.next()
         if isinstance(verdict, Refused):
-            raise refusal(verdict, prompt_field(order.request))
+            raise refusal(verdict, _fault(order, verdict))
         return mailbox
+
+
+def _fault(order: _Order, refused: Refused) -> str:
+    """The field that a refusal is about."""
+    if refused.picture is not None:
+        return order.prompt.pictures[refused.picture].field
+    return prompt_field(order.request)
 
 
 async def _call_off(opening: asyncio.Task[Mailbox], held: AsyncExitStack) -> None:

@@ -29,6 +29,7 @@ from allod.core.messages import (
     Status,
     Stepped,
     Submit,
+    Supply,
     Wanted,
     encode,
     report_decoder,
@@ -56,11 +57,15 @@ class Mailbox:
 
     It has no bound on purpose: a client that reads slowly must not hold up the worker's other
     requests, and `max_tokens` limits what can pile up.
+
+    Attributes:
+        lacks: pictures that the worker was not sent yet; until then it owes nothing.
     """
 
     def __init__(self, link: "Link", order: Order, on_wanted: "OnWanted | None" = None) -> None:
         self.request = order.request
         self.sequences = order.sequences
+        self.lacks: set[Digest] = set()
         self._link = link
         self._on_wanted = on_wanted
         self._letters: asyncio.Queue[Letter | _Lost] = asyncio.Queue()
@@ -90,7 +95,13 @@ class Mailbox:
     def want(self, wanted: Wanted) -> None:
         """The worker lacks pictures; called by the link only."""
         if self._on_wanted is not None:
+            self.lacks.update(wanted.digests)
             self._on_wanted(self, wanted.digests)
+
+    def supply(self, supply: Supply) -> None:
+        """Send the worker a picture that it lacks."""
+        self.lacks.discard(supply.digest)
+        self._link.supply(supply)
 
     def cancel(self, sequence: SequenceId) -> None:
         """Tell the worker to forget one sequence; nothing more arrives from it that counts."""
@@ -161,6 +172,11 @@ class Link(asyncio.Protocol):
         if unfinished:
             self.send(Cancel(unfinished))
 
+    def supply(self, supply: Supply) -> None:
+        """Send a picture that was waited for: from now on the worker owes an answer again."""
+        self._owing_since = self._loop.time()
+        self.send(supply)
+
     def inspect(self) -> asyncio.Future[Status]:
         """Ask the worker for its status; the answer comes when it has time, or never."""
         answer: asyncio.Future[Status] = self._loop.create_future()
@@ -189,8 +205,11 @@ class Link(asyncio.Protocol):
         self._by_sequence.clear()
 
     def silent_seconds(self) -> float:
-        """How long the worker has owed an answer without saying anything; 0 when it owes none."""
-        if not self._by_sequence:
+        """How long the worker has owed an answer without saying anything; 0 when it owes none.
+
+        One that was not sent a picture which it asked for may have nothing else to do.
+        """
+        if not self._by_sequence or any(mailbox.lacks for mailbox in self._by_request.values()):
             return 0.0
         return self._loop.time() - max(self._heard_at, self._owing_since)
 

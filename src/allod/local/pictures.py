@@ -98,7 +98,7 @@ class LocalPictures:
         self._command = command
         self._settings = settings
         self._media = media
-        self._readers: dict[ModelName, _Reader] = {}
+        self._readers: dict[ModelCard, _Reader] = {}
         self._known: dict[tuple[ModelName, int, Digest], tuple[tuple[TokenId, ...], int]] = {}
 
     def require_few(self, pictures: Sequence[Picture]) -> None:
@@ -169,17 +169,19 @@ class LocalPictures:
 
     @asynccontextmanager
     async def _link(self, card: ModelCard) -> AsyncGenerator[Link, None]:
-        reader = self._readers.get(card.name)
-        if reader is None or reader.supervisor.card != card:
-            reader = self._readers[card.name] = _Reader(Supervisor(card, self._command, self._settings))
+        reader = self._readers.get(card)
+        if reader is None:
+            reader = self._readers[card] = _Reader(Supervisor(card, self._command, self._settings))
+            reader.supervisor.start()
         reader.users += 1
         if reader.leaving is not None:
             reader.leaving.cancel()
             reader.leaving = None
         try:
-            if reader.parting is not None:
-                await asyncio.wait({reader.parting})
-            reader.supervisor.start()
+            if (parting := reader.parting) is not None:
+                await asyncio.wait({parting})
+                reader.parting = None
+                reader.supervisor.start()
             yield await reader.supervisor.ready()
         finally:
             reader.users -= 1

@@ -1,6 +1,6 @@
 """Why a request is not answered: what its model's card tells, and what a worker says."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from allod.core.card import ModelCard
@@ -13,6 +13,7 @@ from allod.core.errors import (
     MemoryExceeded,
     ModelUnavailable,
     Overflow,
+    PictureTooLarge,
 )
 from allod.core.ids import TokenId
 from allod.core.messages import Refused
@@ -22,6 +23,12 @@ from allod.core.request import Conversation, GenerationRequest
 def prompt_field(request: GenerationRequest) -> str:
     """The field of the request that holds the prompt."""
     return "messages" if isinstance(request.source, Conversation) else "prompt"
+
+
+_TOO_MUCH: Mapping[str, type[ContextLengthExceeded | MemoryExceeded]] = {
+    "context": ContextLengthExceeded,
+    "memory": MemoryExceeded,
+}
 
 
 def check(request: GenerationRequest, tokens: tuple[int, ...], card: ModelCard) -> None:
@@ -54,19 +61,20 @@ def fitted(request: GenerationRequest, prompt_tokens: int, card: ModelCard) -> G
 
 def refusal(refused: Refused, field: str) -> AllodError:
     """The error for a submission that a worker did not take; `field` is where its tokens came from."""
+    words, wait_seconds = refused.message, refused.retry_after_seconds
     match refused.reason:
-        case "context":
-            return ContextLengthExceeded(refused.message, param=field)
-        case "memory":
-            return MemoryExceeded(refused.message, param=field)
+        case "context" | "memory" as reason:
+            return _TOO_MUCH[reason](words, param=field)
+        case "picture":
+            return PictureTooLarge(f"{field}: {words}", param=field)
         case "invalid":
-            return InvalidRequest(refused.message)
+            return InvalidRequest(words)
         case "queue_full":
-            return Busy(refused.message, retry_after_seconds=refused.retry_after_seconds)
+            return Busy(words, retry_after_seconds=wait_seconds)
         case "draining":
-            return ModelUnavailable(refused.message, retry_after_seconds=refused.retry_after_seconds)
+            return ModelUnavailable(words, retry_after_seconds=wait_seconds)
         case unknown:
-            return InternalFailure(f"The worker refused the request ({unknown}): {refused.message}")
+            return InternalFailure(f"The worker refused the request ({unknown}): {words}")
 
 
 def _check_context(request: GenerationRequest, prompt_tokens: int, context_tokens: int) -> None:

@@ -7,7 +7,7 @@ from allod.core.card import ModelCard
 from allod.core.errors import AllodError
 from allod.core.messages import Supply
 from allod.core.pictures import Digest
-from allod.local.link import Link, Mailbox
+from allod.local.link import Mailbox
 from allod.local.pictures import LaidOut, Pictures
 
 
@@ -15,16 +15,12 @@ class Supplier:
     """Serves one request. It does not wait for the client: a slow one must not keep a worker waiting.
 
     Args:
-        link: to the worker.
         pictures: makes tensors.
         card: the model.
         laid: the request's pictures.
     """
 
-    def __init__(
-        self, link: Link, pictures: Pictures, card: ModelCard, laid: Mapping[Digest, LaidOut]
-    ) -> None:
-        self._link = link
+    def __init__(self, pictures: Pictures, card: ModelCard, laid: Mapping[Digest, LaidOut]) -> None:
         self._pictures = pictures
         self._card = card
         self._laid = laid
@@ -44,6 +40,7 @@ class Supplier:
     async def _serve(self, mailbox: Mailbox, digests: tuple[Digest, ...]) -> None:
         try:
             for digest in digests:
-                self._link.send(Supply(digest, await self._pictures.tensors(self._laid[digest], self._card)))
+                tensors = await self._pictures.tensors(self._laid[digest], self._card)
+                mailbox.supply(Supply(digest, tensors))
         except AllodError as error:
             mailbox.fail(error)

@@ -92,7 +92,6 @@ def load_preprocessor(folder: Path, limits: Limits) -> MlxProcessor:
     Raises:
         CannotLoad: the checkpoint lacks what its processor is made from.
     """
-    mx.set_default_device(mx.Device(mx.cpu))
     config = refuse_code(folder)
     try:
         # The family's module also teaches transformers which processor the family has.

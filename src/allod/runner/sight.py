@@ -11,6 +11,9 @@ from allod.runner.loaded import Config, number
 _PIXEL_BYTES = 4
 """Processors give float32."""
 
+_PIXEL_COPIES = 3
+"""The tensors as the tower takes them: in its dtype, in its order, and laid out for its first convolution."""
+
 _CHANNELS = 3
 _PLACE_BYTES = 12
 _ACTIVATION_FACTOR = 8
@@ -39,8 +42,7 @@ def sight_of(model_type: str, config: Config, item_bytes: int, *, fuses_attentio
     return Sight(
         weights_bytes=0,
         feature_bytes_per_token=_feature_bytes(vision, {**config, **text}, item_bytes),
-        # The tensors themselves in the dtype of the tower come on top.
-        transient_per_byte=each + 1.0,
+        transient_per_byte=each + _PIXEL_COPIES * item_bytes / _PIXEL_BYTES,
         transient_per_byte_squared=scores / patch_bytes**2,
         cache_bytes=0,
     )

@@ -45,14 +45,15 @@ class Taps:
         finally:
             self._noted = None
 
-    def _note(self, returned: object) -> None:
+    def note(self, returned: object) -> None:
+        """Note what was returned, if somebody listens."""
         first = cast("Sequence[object]", returned)[0] if isinstance(returned, tuple | list) else returned
         if self._noted is not None and isinstance(first, mx.array):
             self._noted.append(first)
 
     def _listening(self, kind: type[nn.Module]) -> type[nn.Module]:
         """A subclass that differs in one thing: it tells what calls return."""
-        note = self._note
+        note = self.note
 
         def call(block: nn.Module, *arguments: object, **named: object) -> object:
             returned: object = kind.__call__(block, *arguments, **named)  # pyright: ignore[reportArgumentType] -- blocks take what they like

@@ -16,6 +16,7 @@ from allod.core.step import Shown
 from allod.runner.arch.choose import family_of
 from allod.runner.arch.family import DEEP
 from allod.runner.arch.model import VisionLanguageModel
+from allod.runner.attention import in_rows
 from allod.runner.caches import RowState
 from allod.runner.features import Features
 from allod.runner.network import Look, Reading
@@ -101,7 +102,7 @@ class SeeingNetwork:
         """
         arrays = {tensor.name: mx.array(_numbers(tensor)) for tensor in tensors}
         is_picture = np.array(tokens) == self._picturing.image_token
-        with self._taps.noting() as noted:
+        with self._taps.noting() as noted, in_rows(self._taps.note):
             found = self._family.look(mx.array([tokens]), arrays)
         places, extent = None, 0
         if self.counts_places:

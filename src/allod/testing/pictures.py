@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from allod.core.ids import TokenId
 from allod.core.pictures import Digest, PictureSpan, Tensor
-from allod.core.step import Encode, Encoded, Prefill, Sight
+from allod.core.step import Encode, Encoded, Prefill, Shown, Sight
 from allod.testing.contract import require
 
 PIECES = 5
@@ -38,17 +38,19 @@ class FakeGallery:
         self._sight = sight
         self._tensors: dict[Digest, int] = {}
         self._left: dict[Digest, int] = {}
-        self._features: dict[Digest, int] = {}
+        self._seen: dict[Digest, tuple[TokenId, ...]] = {}
 
     @property
     def held_bytes(self) -> int:
         """Tensors and features."""
-        return sum(self._tensors.values()) + sum(self._features.values())
+        each_bytes = self._sight.feature_bytes_per_token if self._sight else 0
+        seen_tokens = sum(map(len, self._seen.values()))
+        return sum(self._tensors.values()) + seen_tokens * each_bytes
 
     def receive(self, digest: Digest, tensors: Sequence[Tensor]) -> None:
         """Take what a tower reads of a picture."""
         require(self._sight is not None, "a picture comes to a model that does not see")
-        require(digest not in self._tensors, "a picture comes twice")
+        require(digest not in self._tensors and digest not in self._seen, "a picture comes twice")
         self._tensors[digest] = sum(len(tensor.data) for tensor in tensors)
         self._left[digest] = PIECES
         self._require_room()
@@ -56,14 +58,14 @@ class FakeGallery:
     def forget(self, digests: Iterable[Digest]) -> None:
         """Drop all that is held of some pictures."""
         for digest in digests:
-            require(digest in self._tensors or digest in self._features, "an unknown picture is forgotten")
-            for place in (self._tensors, self._left, self._features):
+            require(digest in self._tensors or digest in self._seen, "an unknown picture is forgotten")
+            for place in (self._tensors, self._left, self._seen):
                 place.pop(digest, None)
 
     def look(self, encode: Encode) -> Encoded:
         """Do some pieces."""
         require(encode.pieces > 0, "no piece is asked for")
-        if encode.digest in self._features:
+        if encode.digest in self._seen:
             return Encoded(encode.digest, 0, 0)
         require(encode.digest in self._tensors, "a picture is looked at of which nothing was received")
         done = min(encode.pieces, self._left[encode.digest])
@@ -71,9 +73,9 @@ class FakeGallery:
         left = self._left[encode.digest]
         if not left:
             del self._tensors[encode.digest], self._left[encode.digest]
-            each_bytes = self._sight.feature_bytes_per_token if self._sight else 0
-            self._features[encode.digest] = len(encode.tokens) * each_bytes
+            self._seen[encode.digest] = encode.tokens
             self.seen_count += 1
+            self._require_room()
         return Encoded(encode.digest, done, left)
 
     def transient_bytes(self, encode: Encode) -> int:
@@ -84,11 +86,19 @@ class FakeGallery:
         """A chunk as a row reads it."""
         numbers = list(prefill.tokens)
         for part in prefill.pictures:
-            require(part.digest in self._features, "a picture is read that was not looked at")
-            require(0 <= part.start <= part.start + part.length <= len(numbers), "a picture leaves its chunk")
+            self._require_part(prefill, part)
             own = range(part.offset, part.offset + part.length)
             numbers[part.start : part.start + part.length] = [_number(part.digest, each) for each in own]
         return numbers
+
+    def _require_part(self, prefill: Prefill, part: Shown) -> None:
+        require(part.digest in self._seen, "a picture is read that was not looked at")
+        whole = self._seen[part.digest]
+        standing = prefill.tokens[part.start : part.start + part.length]
+        is_same = part.length > 0 and standing == whole[part.offset : part.offset + part.length]
+        require(is_same, "a part of a picture stands where other tokens are")
+        may_be_cut = self._sight is None or not self._sight.whole_spans
+        require(may_be_cut or part.length == len(whole), "a picture is cut that must be read in one chunk")
 
     def _require_room(self) -> None:
         most = self._sight.cache_bytes if self._sight else 0

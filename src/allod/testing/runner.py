@@ -56,18 +56,22 @@ class FakeCosts:
 
 @dataclass(slots=True)
 class _History:
-    """All tokens a row or state has read, folded into one number."""
+    """All that a row or state has read, folded into one number.
+
+    `spelled` is the same over the tokens, also where a picture was read in their place.
+    """
 
     digest: int = 1
     length: int = 0
+    spelled: int = 1
 
-    def read(self, tokens: Sequence[TokenId]) -> None:
-        for token in tokens:
-            self.digest = (self.digest * _MULTIPLIER + token + 1) % _PRIME
+    def read(self, tokens: Sequence[TokenId], seen: Sequence[int] | None = None) -> None:
+        self.digest = _folded(self.digest, tokens if seen is None else seen)
+        self.spelled = _folded(self.spelled, tokens)
         self.length += len(tokens)
 
     def copy(self) -> "_History":
-        return _History(self.digest, self.length)
+        return _History(self.digest, self.length, self.spelled)
 
     def next_token(self, seed: int | None, vocabulary: int) -> TokenId:
         mixed = (self.digest ^ ((seed or 0) * 0x9E3779B97F4A7C15 + 0x7F4A7C15)) % _PRIME
@@ -233,13 +237,12 @@ class FakeRunner:
         if not any(sampling.needs_history for _, sampling in join.sequences):
             require(join.prompt == (), f"join of state {join.state} carries a prompt no row needs")
             return
-        if self._gallery.seen_count:
-            return  # the history has pictures in it that the tokens do not show
-        read = _History()
         whole = join.prompt + join.said
-        read.read(whole[:-1])
-        is_same = read == history and whole[-1:] == (join.last_token,)
-        require(is_same, f"join of state {join.state} carries a prompt other than the one prefilled")
+        is_same = _folded(1, whole[:-1]) == history.spelled and whole[-1:] == (join.last_token,)
+        require(
+            is_same,
+            f"join of state {join.state} carries a prompt other than the one prefilled",
+        )
 
     def _require_batch(self, decode: tuple[SequenceId, ...]) -> None:
         require(
@@ -270,7 +273,7 @@ class FakeRunner:
         self._released.discard(prefill.state)
         self._require_tokens(prefill.tokens)
         state = self._states.setdefault(prefill.state, _History())
-        state.read(self._gallery.laid_over(prefill))
+        state.read(prefill.tokens, self._gallery.laid_over(prefill))
         self._require_context(prefill.state, state)
 
     def _require_tokens(self, tokens: Sequence[TokenId]) -> None:
@@ -327,7 +330,7 @@ def expected_tokens(
 ) -> tuple[TokenId, ...]:
     """What a row of a FakeRunner says to this prompt, whatever else is in the batch."""
     history = _History()
-    history.read(seen_as(prompt, pictures))
+    history.read(prompt, seen_as(prompt, pictures))
     tokens: list[TokenId] = []
     while len(tokens) < max_tokens:
         tokens.append(history.next_token(sampling.seed, vocabulary))
@@ -335,6 +338,12 @@ def expected_tokens(
             break
         history.read(tokens[-1:])
     return tuple(tokens)
+
+
+def _folded(digest: int, numbers: Sequence[int]) -> int:
+    for number in numbers:
+        digest = (digest * _MULTIPLIER + number + 1) % _PRIME
+    return digest
 
 
 def _layer_bytes(layer: LayerState, capacity_tokens: int) -> int:

@@ -9,6 +9,7 @@ from collections import deque
 from typing import assert_never
 
 from allod.core.messages import (
+    MAX_FRAME_BYTES,
     AnyCommand,
     Cancel,
     Drain,
@@ -24,6 +25,9 @@ from allod.core.messages import (
 from allod.core.pictures import Digest, PictureRefused, PreparedPicture
 from allod.core.ports import Preprocessor
 from allod.worker.channel import Channel, Closed
+
+MOST_TENSOR_BYTES = MAX_FRAME_BYTES - 2**20
+"""What passes between processes in one frame, beside what else is in it."""
 
 _NOT_HERE = "this process prepares pictures and does nothing else"
 
@@ -70,6 +74,7 @@ class PictureLoop:
         made = self._kept.pop(job.digest, None)
         if made is None:
             made = self._preprocessor.prepare(job.file, job.form, job.max_pixels)
+            _require_frame(made.tensor_bytes)
         self._kept[job.digest] = made
         while (
             len(self._kept) > 1 and sum(each.tensor_bytes for each in self._kept.values()) > self._kept_bytes
@@ -113,4 +118,13 @@ class PictureLoop:
             reserved_bytes=0,
             memory=self._preprocessor.memory(),
             steps=self._steps,
+        )
+
+
+def _require_frame(tensor_bytes: int) -> None:
+    if tensor_bytes > MOST_TENSOR_BYTES:
+        raise PictureRefused(
+            f"takes {tensor_bytes / 2**20:.0f} MiB as the model reads it, and at most "
+            f"{MOST_TENSOR_BYTES / 2**20:.0f} MiB pass between processes; send a smaller one, or ask for low "
+            "detail"
         )

@@ -137,6 +137,7 @@ def _load_preprocessor(options: argparse.Namespace) -> Preprocessor:
             f"mlx-vlm is not installed here ({error}); install allod with its extra `vision`"
         ) from error
     settings: WorkerSettings = options.settings
+    mx.set_default_device(mx.Device(mx.cpu))  # processors hand over MLX's arrays; the device is for models
     return processor.load_preprocessor(options.model, Limits.of(settings.media))
 
 

@@ -1,6 +1,11 @@
 """Bytes of a batch, to the byte."""
 
-from allod.core.step import LayerState
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from allod.core.pictures import Digest, PictureSpan
+from allod.core.step import LayerState, Sight
 from allod.engine.memory import LEAST_CHUNK_TOKENS, Load, MemoryModel
 from allod.testing.models import tiny_facts
 
@@ -56,3 +61,62 @@ def test_without_transients_the_setting_is_the_only_cap():
     """A model that measured none is not divided by."""
     model = tiny_facts(transient_bytes_per_token=0, transient_bytes_per_token_and_context=0)
     assert MemoryModel(model, 512).chunk_tokens(Load(1, 100, 50)) == 512
+
+
+SIGHT = Sight(
+    weights_bytes=0,
+    feature_bytes_per_token=4,
+    transient_per_byte=2.0,
+    transient_per_byte_squared=0.5,
+    cache_bytes=5000,
+)
+
+
+def seeing(*, whole_spans: bool = False) -> MemoryModel:
+    sight = msgspec.structs.replace(SIGHT, whole_spans=whole_spans)
+    return MemoryModel(
+        tiny_facts(layers=(FULL,), capacity_step_tokens=1, transient_bytes_per_token=5, sight=sight), 2048
+    )
+
+
+def spans(*sizes: tuple[int, int]) -> tuple[PictureSpan, ...]:
+    return tuple(PictureSpan(0, length, Digest(bytes(32)), size) for length, size in sizes)
+
+
+def test_the_largest_picture_counts_and_its_length_only_where_it_is_read_whole():
+    """One is looked at after the other, so the others add nothing."""
+    pictures = spans((7, 100), (900, 20))
+    assert seeing().load_of(pictures) == Load(picture_bytes=100)
+    assert seeing(whole_spans=True).load_of(pictures) == Load(picture_bytes=100, span_tokens=900)
+    assert seeing(whole_spans=True).load_of(()) == Load()
+
+
+def test_a_model_that_sees_keeps_room_for_pictures_always():
+    """What is on the shelf stays there whoever comes, pictures or not."""
+    assert seeing().needed_bytes(Load(1, 10, 2)) == 1000 + 10 * 10 + 5000 + 5
+
+
+def test_looking_takes_its_share_beside_what_decodes():
+    """T bytes of tensors take 2 T + T^2 / 2 for the time being, and reading a chunk takes turns with it."""
+    load = Load(rows=3, longest_tokens=10, prompt_tokens=301, picture_bytes=100)
+    held = 1000 + 3 * 100 + 5000
+    assert seeing().needed_bytes(load) == held + 3 * 5 + 200 + 5000
+    small = Load(rows=3, longest_tokens=10, prompt_tokens=301, picture_bytes=1)
+    assert seeing().needed_bytes(small) == held + LEAST_CHUNK_TOKENS * 5
+
+
+def test_a_picture_that_is_read_whole_sets_the_least_chunk():
+    """A chunk is as long as the picture, whatever memory would rather have."""
+    load = Load(rows=1, longest_tokens=2000, prompt_tokens=1000, span_tokens=700)
+    assert seeing().needed_bytes(load) == 1000 + 20_000 + 5000 + 700 * 5
+
+
+@given(data=st.data(), whole=st.booleans())
+def test_more_of_anything_never_needs_less(data: st.DataObject, whole: bool):
+    """Admission searches for the longest that fits, which takes this for granted."""
+    numbers = st.integers(0, 2000)
+    less = [data.draw(numbers) for _ in range(6)]
+    more = [value + data.draw(numbers) for value in less]
+    memory = seeing(whole_spans=whole)
+    assert memory.needed_bytes(Load(*less)) <= memory.needed_bytes(Load(*more))
+    assert memory.chunk_tokens(Load(*less)) >= memory.chunk_tokens(Load(*more))

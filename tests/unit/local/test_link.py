@@ -20,8 +20,11 @@ from allod.core.messages import (
     Status,
     Stepped,
     Submit,
+    Supply,
+    Wanted,
     encode,
 )
+from allod.core.pictures import Digest
 from allod.core.step import MemoryReading
 from allod.local.link import Link, Mailbox
 from allod.testing.models import submission
@@ -169,3 +172,28 @@ async def test_loading_is_remembered() -> None:
     assert link.loading == Loading("checking")
     assert await link.loaded == LoadFailed("no")
     assert SequenceId(1) == link.allocate(1)[0]
+
+
+async def test_a_worker_that_waits_for_pictures_owes_nothing() -> None:
+    """Until each one it asked for was sent, or its request is gone; then it owes again, from that moment."""
+    link, wire = connected()
+    asked: list[Digest] = []
+    numbers = link.allocate(1)
+    submit = submission(first=numbers[0])
+    mailbox = link.open(submit, lambda _, digests: asked.extend(digests))
+    one, two = (Digest(bytes([number] * 32)) for number in (1, 2))
+    hear(link, Wanted(submit.request, (one, two)))
+    await asyncio.sleep(0.02)
+    assert (asked, link.silent_seconds()) == ([one, two], 0.0)
+    mailbox.supply(Supply(one, ()))
+    await asyncio.sleep(0.02)
+    assert link.silent_seconds() == 0.0
+    mailbox.supply(Supply(two, ()))
+    assert wire.commands == [submit, Supply(one, ()), Supply(two, ())]
+    await asyncio.sleep(0.02)
+    assert link.silent_seconds() > 0.0
+    hear(link, Wanted(submit.request, (one,)))
+    opened(link)
+    link.dismiss(mailbox)
+    await asyncio.sleep(0.02)
+    assert link.silent_seconds() > 0.0
