@@ -22,6 +22,9 @@ from allod.testing.models import tiny_facts
 from allod.testing.runner import FakeRunner
 
 ANSWER = 5
+AT_ONCE = 60.0
+"""Seconds in which any picture here is seen."""
+
 GREEDY = Sampling(temperature=0.0)
 ONE, TWO, THREE = (SequenceId(number) for number in (1, 2, 3))
 
@@ -87,26 +90,26 @@ def runner(seeing: Seeing) -> Runner:
     return seeing.make()
 
 
-def look(runner: Runner, question: Question, pieces: int = 100) -> list[Encoded]:
-    """Receive and look at every picture of a question, so many pieces at a time."""
+def look(runner: Runner, question: Question, seconds: float = AT_ONCE) -> list[Encoded]:
+    """Receive and look at every picture of a question, so long at a time."""
     told: list[Encoded] = []
     for span in question.spans:
         runner.receive(span.digest, question.prepared[span.digest].tensors)
-        told += go_on(runner, question, span, pieces)
+        told += go_on(runner, question, span, seconds)
     return told
 
 
-def go_on(runner: Runner, question: Question, span: PictureSpan, pieces: int) -> list[Encoded]:
+def go_on(runner: Runner, question: Question, span: PictureSpan, seconds: float) -> list[Encoded]:
     told: list[Encoded] = []
     while not told or told[-1].pieces_left:
-        encoded = piece(runner, question, span, pieces)
+        encoded = piece(runner, question, span, seconds)
         told.append(encoded)
     return told
 
 
-def piece(runner: Runner, question: Question, span: PictureSpan, pieces: int) -> Encoded:
+def piece(runner: Runner, question: Question, span: PictureSpan, seconds: float) -> Encoded:
     tokens = question.tokens[span.start : span.end]
-    encoded = runner.launch(StepPlan(encode=Encode(span.digest, tokens, pieces))).collect().encoded
+    encoded = runner.launch(StepPlan(encode=Encode(span.digest, tokens, seconds))).collect().encoded
     assert encoded is not None
     assert encoded.digest == span.digest
     return encoded
@@ -163,7 +166,7 @@ def answer(seeing: Seeing, question: Question) -> list[TokenId]:
 def test_a_piece_at_a_time_is_the_same_as_all_at_once(seeing: Seeing, runner: Runner):
     """Each step says how many pieces it did and how many are left, and the answer does not depend on it."""
     question = seeing.question([1])
-    told = look(runner, question, pieces=1)
+    told = look(runner, question, seconds=0.0)
     assert [each.pieces_done for each in told] == [1] * len(told)
     assert [each.pieces_left for each in told] == list(reversed(range(len(told))))
     assert len(told) >= 3, "a tower is looked through in blocks"
@@ -182,14 +185,14 @@ def test_a_forgotten_picture_must_come_again(seeing: Seeing, runner: Runner):
     """In the middle of looking or after it: nothing of it is left, and once it came it is as at first."""
     question = seeing.question([1])
     span = question.spans[0]
-    pieces = len(look(runner, question, pieces=1))
+    pieces = len(look(runner, question, seconds=0.0))
     runner.launch(StepPlan(forget=(span.digest,))).collect()
     with pytest.raises((RuntimeError, AssertionError), match="nothing was received"):
         piece(runner, question, span, 1)
     runner.receive(span.digest, question.prepared[span.digest].tensors)
     piece(runner, question, span, 1)
     runner.launch(StepPlan(forget=(span.digest,))).collect()
-    assert len(look(runner, question, pieces=1)) == pieces
+    assert len(look(runner, question, seconds=0.0)) == pieces
     read(runner, question)
     assert answers(runner, join(question, ONE))[ONE] == answer(seeing, question)
 
@@ -203,7 +206,7 @@ def test_two_pictures_do_not_mix(seeing: Seeing, runner: Runner):
     left = {ONE: 1, TWO: 1}
     while any(left.values()):
         for state, question in ((ONE, one), (TWO, other)):
-            left[state] = piece(runner, question, question.spans[0], 1).pieces_left
+            left[state] = piece(runner, question, question.spans[0], 0.0).pieces_left
     read(runner, one, ONE)
     runner.launch(StepPlan(forget=(one.spans[0].digest,))).collect()
     read(runner, other, TWO)
@@ -276,7 +279,7 @@ def test_parked_rows_go_on_as_if_they_had_never_left(seeing: Seeing, runner: Run
     read(runner, question)
     told = said(runner, [StepPlan(join=(join(question, ONE),), decode=(ONE,)), StepPlan(decode=(ONE,))])
     runner.launch(StepPlan(park=(ONE,), forget=(question.spans[0].digest,))).collect()
-    look(runner, other, pieces=1)
+    look(runner, other, seconds=0.0)
     read(runner, other, TWO)
     assert answers(runner, join(other, TWO))[TWO] == answer(seeing, other)
     rest = said(runner, [StepPlan(resume=(ONE,), decode=(ONE,)), *[StepPlan(decode=(ONE,))] * (ANSWER - 3)])

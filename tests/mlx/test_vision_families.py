@@ -86,7 +86,7 @@ def test_in_a_batch_with_text_rows_equals_alone(own: Seer) -> None:
     runner = own.runner()
     alone: dict[int, list[int]] = {}
     for row, question in questions.items():
-        see(runner, question, pieces=100)
+        see(runner, question, seconds=60.0)
         read(runner, row, question, 1000)
         alone |= said(runner, [join_of(row, question)], STEPS)
     if not runner.facts.batchable:
@@ -129,7 +129,7 @@ def test_two_pictures_of_one_size_are_told_apart(own: Seer) -> None:
     runner = own.runner()
     answers: list[list[int]] = []
     for question in (one, other):
-        see(runner, question, pieces=100)
+        see(runner, question, seconds=60.0)
         read(runner, 1, question, 1000)
         answers.append(said(runner, [join_of(1, question)], STEPS)[1])
     assert answers[0] != answers[1]

@@ -217,7 +217,7 @@ def answer(own: Seer, chunk: int) -> list[int]:
     """What a question is answered with when its prompt is read in such chunks."""
     question = asked(own)
     runner = own.runner()
-    see(runner, question, pieces=100)
+    see(runner, question, seconds=60.0)
     read(runner, 1, question, chunk)
     return said(runner, [join_of(1, question)], STEPS)[1]
 
@@ -314,13 +314,13 @@ def test_looking_takes_no_more_than_its_model_is_said_to(seen: Seers, family: st
     (span,) = question.spans
     features_bytes = span.length * sight.feature_bytes_per_token
     most_bytes = span.tensor_bytes + features_bytes + sight.transient_bytes(span.tensor_bytes)
-    for pieces in (1, 100):
+    for seconds in (0.0, 60.0):
         runner = own.runner()
         mx.synchronize()
         mx.clear_cache()
         before_bytes = mx.get_active_memory()
         mx.reset_peak_memory()
-        see(runner, question, pieces)
+        see(runner, question, seconds)
         mx.synchronize()
         assert mx.get_peak_memory() - before_bytes <= most_bytes + SLACK_BYTES
         assert mx.get_active_memory() - before_bytes <= features_bytes + SLACK_BYTES

@@ -75,3 +75,23 @@ def test_steady_costs_use_the_target(decode_seconds: float, cost: float):
     chunk, _, real = simulation.step(cost)
     spare = STALL_SHARE * STALL_SECONDS - real
     assert chunk == 2048 or spare <= (CHUNK_MULTIPLE_TOKENS + 1) * cost + 1e-9
+
+
+@given(base=COST, share=st.floats(0.0, 1.0), decode_seconds=st.floats(0.001, 0.1))
+def test_a_cost_that_rises_with_the_context_is_foreseen(base: float, share: float, decode_seconds: float):
+    """Where each token before a token adds to its cost, chunks shrink in time, from the second prompt on."""
+    slope = share * base / 500
+    simulation = Simulation(decode_seconds)
+    pacer, flying = simulation.pacer, None
+    for prompt in range(3):
+        context = 0
+        while context < 6000:
+            chunk = pacer.chunk_tokens(decodes=True, cap_tokens=NO_CAP, context_tokens=context)
+            real = decode_seconds + chunk * (base + slope * (context + chunk / 2))
+            if flying is not None:
+                size, seconds, before = flying
+                pacer.observe(decodes=True, chunk_tokens=size, seconds=seconds, context_tokens=before)
+            flying = chunk, real, context
+            if prompt and chunk > LEAST_CHUNK_TOKENS:
+                assert real <= STALL_SECONDS
+            context += chunk

@@ -106,15 +106,15 @@ def seer(family: str, folder: Path) -> Seer:
     )
 
 
-def see(runner: Runner, question: Question, pieces: int = 1) -> int:
-    """Look at every picture of a question; returns how many pieces that took."""
+def see(runner: Runner, question: Question, seconds: float = 0.0) -> int:
+    """Look at every picture of a question, so long at a time; returns how many pieces that took."""
     done = 0
     for span in question.spans:
         runner.receive(span.digest, question.prepared[span.digest].tensors)
         tokens = question.tokens[span.start : span.end]
         left = 1
         while left:
-            encoded = runner.launch(StepPlan(encode=Encode(span.digest, tokens, pieces))).collect().encoded
+            encoded = runner.launch(StepPlan(encode=Encode(span.digest, tokens, seconds))).collect().encoded
             assert encoded is not None
             done, left = done + encoded.pieces_done, encoded.pieces_left
     return done

@@ -91,7 +91,10 @@ class Runner(Protocol):
         ...
 
     def launch(self, plan: StepPlan) -> Flight:
-        """Start a step and return at once; the flight before it need not be collected yet."""
+        """Start a step; the flight before it need not be collected yet.
+
+        Returns at once, but for a plan with `encode`, which takes as long as that says.
+        """
         ...
 
     def receive(self, digest: Digest, tensors: Sequence[Tensor]) -> None:

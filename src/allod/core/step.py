@@ -73,12 +73,13 @@ class Encode:
     Attributes:
         digest: which picture; its tensors have been received, and it is not forgotten.
         tokens: the tokens of its span.
-        pieces: how many pieces of the work to do; a piece is about one block of the vision tower.
+        seconds: for how long at most; the first piece of the work is done in any case. A piece is
+            a block of the vision tower or less.
     """
 
     digest: Digest
     tokens: tuple[TokenId, ...]
-    pieces: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ class Encoded:
 
     Attributes:
         digest: which picture.
-        pieces_done: how many pieces this step did; fewer than asked for where no more were left.
+        pieces_done: how many pieces this step did; none where it was seen already.
         pieces_left: how many are left; 0 when it is seen.
     """
 
@@ -181,7 +182,7 @@ class Sight(msgspec.Struct, frozen=True):
     """What pictures cost a model that sees.
 
     Looking at a picture whose tensors have T bytes takes, beside these and the features, at most
-    `transient_per_byte * T + transient_per_byte_squared * T * T` bytes while it lasts.
+    `transient_per_byte * T + min(transient_per_byte_squared * T * T, most_scores_bytes)` bytes for the time.
 
     Attributes:
         weights_bytes: what of the model's weights is there for pictures alone.
@@ -191,6 +192,7 @@ class Sight(msgspec.Struct, frozen=True):
         cache_bytes: most bytes of tensors and features to be held at a time.
         whole_spans: True where the tokens of a picture see each other both ways, so that they must be read
             in one chunk.
+        most_scores_bytes: attention is computed in strips, whose scores take no more.
     """
 
     weights_bytes: int
@@ -199,10 +201,12 @@ class Sight(msgspec.Struct, frozen=True):
     transient_per_byte_squared: float
     cache_bytes: int
     whole_spans: bool = False
+    most_scores_bytes: int = 2**62
 
     def transient_bytes(self, tensor_bytes: int) -> int:
         """Most bytes that looking at a picture takes for the time being."""
-        return int(self.transient_per_byte * tensor_bytes + self.transient_per_byte_squared * tensor_bytes**2)
+        scores_bytes = min(self.transient_per_byte_squared * tensor_bytes**2, self.most_scores_bytes)
+        return int(self.transient_per_byte * tensor_bytes + scores_bytes)
 
 
 class ModelFacts(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from allod.core.ids import TokenId
 from allod.core.messages import Wanted
 from allod.core.pictures import Digest, PictureSpan
 from allod.core.step import Encode, Encoded, Prefill, Sight
-from allod.engine.pacing import PiecePacer, PrefillPacer
+from allod.engine.pacing import PrefillPacer
 from allod.engine.pictures import PictureShelf, Stage
 from allod.engine.sequence import Job
 
@@ -21,7 +21,7 @@ class Looking:
 
     def __init__(self, sight: Sight | None, pacer: PrefillPacer) -> None:
         self._shelf = PictureShelf(sight)
-        self._pacer = PiecePacer(pacer)
+        self._pacer = pacer
         self._wanted: list[Wanted] = []
         self._flying: deque[PictureSpan] = deque()
 
@@ -89,13 +89,11 @@ class Looking:
             return None
         self._flying.append(span)
         tokens: tuple[TokenId, ...] = job.tokens[span.start : span.end]
-        return Encode(span.digest, tokens, self._pacer.pieces(span.tensor_bytes, decodes=decodes))
+        return Encode(span.digest, tokens, self._pacer.room_seconds(decodes=decodes))
 
-    def commit(self, encoded: Encoded, seconds: float, *, decodes: bool) -> bool:
+    def commit(self, encoded: Encoded) -> bool:
         """Take in how far a picture is; False when its step had nothing left to do for it."""
         span = self._flying.popleft()
         if not encoded.pieces_left:
             self._shelf.see(span)
-        if encoded.pieces_done:
-            self._pacer.observe(span.tensor_bytes, encoded.pieces_done, seconds, decodes=decodes)
         return encoded.pieces_done > 0

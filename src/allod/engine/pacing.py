@@ -3,7 +3,14 @@
 A step that decodes and prefills takes about `decode + chunk * cost`. Both are learned from the steps
 that come back. Attribution between the two need not be exact: a decode cost that is believed too low
 shows up in the cost per token, and the chunk settles where the sum meets the target all the same.
+
+A token costs more the more there is before it, since it attends to all of that: `base + slope * context`. The
+slope is learned from chunks of one prompt that follow one another. Without it a chunk would be as large as
+the one before it allowed, and late.
 """
+
+from dataclasses import dataclass
+from math import sqrt
 
 FIRST_CHUNK_TOKENS = 32
 """Before anything is measured; larger chunks are reached by doubling what has been seen to work."""
@@ -19,14 +26,29 @@ ROUND_FROM_TOKENS = 128
 as the chunk grows; rounding down would hide that and hold a chunk at 16 tokens that could be 60."""
 
 STALL_SHARE = 0.8
-"""Share of the allowed stall that is aimed at; the rest absorbs cost that rises with the context."""
+"""Share of the allowed stall that is aimed at; the rest absorbs what was not foreseen."""
 
 ALONE_SECONDS = 1.0
 """Longest chunk when nobody decodes: a cancel or a newcomer waits for the end of the chunk."""
 
 _DECODE_WEIGHT = 0.25
 _PREFILL_WEIGHT = 0.5
+_SLOPE_WEIGHT = 0.5
 _LEAST_TOKEN_SECONDS = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """A chunk that came back: what stood before it, its size, and what a token of it cost."""
+
+    context: int
+    size: int
+    token_seconds: float
+
+    @property
+    def middle(self) -> float:
+        """How much its tokens had before them, on average."""
+        return self.context + self.size / 2
 
 
 class PrefillPacer:
@@ -42,35 +64,39 @@ class PrefillPacer:
         self._target_seconds = STALL_SHARE * max_stall_seconds
         self._decode_seconds: float | None = None
         self._token_seconds: float | None = None
+        self._slope = 0.0
+        self._last = _Chunk(0, 0, 0.0)
         self._tried_tokens = FIRST_CHUNK_TOKENS
         self._asked_tokens = FIRST_CHUNK_TOKENS
 
-    def chunk_tokens(self, *, decodes: bool, cap_tokens: int) -> int:
+    def chunk_tokens(self, *, decodes: bool, cap_tokens: int, context_tokens: int = 0) -> int:
         """The most tokens of the next chunk: at least 16, and a multiple of 16 once that is a small part.
 
         Args:
             decodes: whether rows decode in the same step.
             cap_tokens: most that memory allows.
+            context_tokens: what stands before the chunk.
         """
         limit = min(self._max_chunk_tokens, self._tried_tokens, cap_tokens)
         if self._token_seconds is not None:
-            limit = int(min(limit, self.room_seconds(decodes=decodes) / self._token_seconds))
+            limit = int(min(limit, self._affordable(self.room_seconds(decodes=decodes), context_tokens)))
         if limit >= ROUND_FROM_TOKENS:
             limit -= limit % CHUNK_MULTIPLE_TOKENS
         self._asked_tokens = max(LEAST_CHUNK_TOKENS, limit)
         return self._asked_tokens
 
-    def predicted_seconds(self, chunk_tokens: int, *, decodes: bool) -> float:
+    def predicted_seconds(self, chunk_tokens: int, *, decodes: bool, context_tokens: int = 0) -> float:
         """What a step with this chunk is believed to take."""
-        return self._expected_decode(decodes=decodes) + chunk_tokens * (self._token_seconds or 0.0)
+        each_seconds = (self._token_seconds or 0.0) + self._slope * (context_tokens + chunk_tokens / 2)
+        return self._expected_decode(decodes=decodes) + chunk_tokens * each_seconds
 
-    def observe(self, *, decodes: bool, chunk_tokens: int, seconds: float) -> None:
+    def observe(self, *, decodes: bool, chunk_tokens: int, seconds: float, context_tokens: int = 0) -> None:
         """Learn from a step that came back; `chunk_tokens` 0 means it had no chunk."""
         if chunk_tokens:
             if decodes and self._decode_seconds is not None:
                 # The step did both. A hiccup must not hold chunks down until a step decodes alone.
                 self._decode_seconds = min(self._decode_seconds, seconds)
-            self._observe_chunk(chunk_tokens, seconds, decodes=decodes)
+            self._observe_chunk(chunk_tokens, seconds, context_tokens, decodes=decodes)
         elif decodes:
             before = seconds if self._decode_seconds is None else self._decode_seconds
             self._decode_seconds = before + (seconds - before) * _DECODE_WEIGHT
@@ -79,11 +105,17 @@ class PrefillPacer:
         """How long a step may work on a prompt beside what it decodes."""
         return max(0.0, self._allowed_seconds(decodes=decodes) - self._expected_decode(decodes=decodes))
 
-    def beyond_decode(self, seconds: float, *, decodes: bool) -> float:
-        """What of a step's time is not that of the tokens it decoded."""
-        return max(_LEAST_TOKEN_SECONDS, seconds - self._expected_decode(decodes=decodes))
+    def _affordable(self, room_seconds: float, context_tokens: int) -> float:
+        """How many tokens `n` behind this context fit: `n * (base + slope * (context + n / 2)) = room`."""
+        first_seconds = (self._token_seconds or _LEAST_TOKEN_SECONDS) + self._slope * context_tokens
+        if not self._slope:
+            return room_seconds / first_seconds
+        # The root in the form that loses no digits where the slope is small.
+        return 2 * room_seconds / (first_seconds + sqrt(first_seconds**2 + 2 * self._slope * room_seconds))
 
-    def _observe_chunk(self, chunk_tokens: int, seconds: float, *, decodes: bool) -> None:
+    def _observe_chunk(
+        self, chunk_tokens: int, seconds: float, context_tokens: int, *, decodes: bool
+    ) -> None:
         """Slower than believed counts at once, faster by half.
 
         The tail of a prompt is left out: a step has costs that do not depend on the chunk, and a chunk
@@ -94,54 +126,26 @@ class PrefillPacer:
             return
         self._tried_tokens = max(self._tried_tokens, 2 * chunk_tokens)
         cost_seconds = seconds - self._expected_decode(decodes=decodes)
-        latest = max(_LEAST_TOKEN_SECONDS, cost_seconds / chunk_tokens)
+        each_seconds = max(_LEAST_TOKEN_SECONDS, cost_seconds / chunk_tokens)
+        chunk = _Chunk(context_tokens, chunk_tokens, each_seconds)
+        self._observe_slope(chunk)
+        latest = max(_LEAST_TOKEN_SECONDS, each_seconds - self._slope * chunk.middle)
         if self._token_seconds is None or latest > self._token_seconds:
             self._token_seconds = latest
         else:
             self._token_seconds += (latest - self._token_seconds) * _PREFILL_WEIGHT
+
+    def _observe_slope(self, chunk: _Chunk) -> None:
+        """Compare a chunk with the one that ended where it starts."""
+        before, self._last = self._last, chunk
+        if not before.size or before.context + before.size != chunk.context:
+            return
+        rise = (chunk.token_seconds - before.token_seconds) / (chunk.middle - before.middle)
+        latest = min(max(rise, 0.0), chunk.token_seconds / chunk.middle)
+        self._slope += (latest - self._slope) * _SLOPE_WEIGHT
 
     def _expected_decode(self, *, decodes: bool) -> float:
         return (self._decode_seconds or 0.0) if decodes else 0.0
 
     def _allowed_seconds(self, *, decodes: bool) -> float:
         return self._target_seconds if decodes else ALONE_SECONDS
-
-
-class PiecePacer:
-    """Learns what pieces of looking at a picture cost, and says how many fit into a step.
-
-    The cost of a piece is taken to grow with the picture. Where attention makes it grow faster, the first
-    step of a picture larger than all before does one piece only, and what that took counts from then on.
-
-    Args:
-        steps: knows what a step may take and what decoding takes of it.
-    """
-
-    def __init__(self, steps: PrefillPacer) -> None:
-        self._steps = steps
-        self._piece_seconds_per_byte: float | None = None
-        self._largest_bytes = 0
-
-    def pieces(self, tensor_bytes: int, *, decodes: bool) -> int:
-        """How many pieces of a picture of this size to do in a step; at least one.
-
-        Args:
-            tensor_bytes: size of the picture's tensors.
-            decodes: whether rows decode in the same step.
-        """
-        if self._piece_seconds_per_byte is None or not 0 < tensor_bytes <= self._largest_bytes:
-            return 1
-        piece_seconds = self._piece_seconds_per_byte * tensor_bytes
-        return max(1, int(self._steps.room_seconds(decodes=decodes) / piece_seconds))
-
-    def observe(self, tensor_bytes: int, pieces: int, seconds: float, *, decodes: bool) -> None:
-        """Learn from a step that did some pieces. Slower than believed counts at once, faster by half."""
-        if not pieces or not tensor_bytes:
-            return
-        self._largest_bytes = max(self._largest_bytes, tensor_bytes)
-        latest = self._steps.beyond_decode(seconds, decodes=decodes) / pieces / tensor_bytes
-        before = self._piece_seconds_per_byte
-        if before is None or latest > before:
-            self._piece_seconds_per_byte = latest
-        else:
-            self._piece_seconds_per_byte = before + (latest - before) * _PREFILL_WEIGHT

@@ -170,10 +170,15 @@ class Scheduler:
     def _learn(self, plan: StepPlan, result: StepResult) -> None:
         """What the step cost, and what it saw."""
         decodes, encoded = bool(plan.decode), result.encoded
-        if encoded is not None and self._looking.commit(encoded, result.seconds, decodes=decodes):
+        if encoded is not None and self._looking.commit(encoded):
             return
         chunk_tokens = len(plan.prefill.tokens) if plan.prefill else 0
-        self._pacer.observe(decodes=decodes, chunk_tokens=chunk_tokens, seconds=result.seconds)
+        self._pacer.observe(
+            decodes=decodes,
+            chunk_tokens=chunk_tokens,
+            seconds=result.seconds,
+            context_tokens=self._chunks[0].read_tokens if plan.prefill else 0,
+        )
 
     def _jobs(self, submit: Submit, max_tokens: int) -> list[Job]:
         """One job for the request, or one for each choice where rows cannot share a step."""
@@ -252,7 +257,9 @@ class Scheduler:
         """A step that also gets a prompt on: by a chunk, or by looking at the picture it goes on with."""
         # What batch work does is kept short even alone: it is what an interactive newcomer waits for.
         decodes = bool(plan.decode) or job.batch
-        most = self._pacer.chunk_tokens(decodes=decodes, cap_tokens=job.chunk_cap_tokens)
+        most = self._pacer.chunk_tokens(
+            decodes=decodes, cap_tokens=job.chunk_cap_tokens, context_tokens=job.planned_tokens
+        )
         forget = self._looking.ask(job)
         prefill = self._looking.chunk(job, most)
         if prefill is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 
 import mlx.core as mx
@@ -36,24 +37,35 @@ class Gallery:
             self._tensors.pop(digest, None)
             self._looks.pop(digest, None)
 
-    def look(self, encode: Encode) -> tuple[Encoded, list[object]]:
-        """Go on looking at a picture; what is to be evaluated for it is on its way to the device.
+    def look(self, encode: Encode) -> Encoded:
+        """Look at a picture for as long as the plan allows; returns when that is done.
+
+        What pieces cost is not predicted: blocks, strips of attention and windows differ too much. The clock
+        is read after each, and a step ends where another like the last would not fit.
 
         Raises:
             RuntimeError: nothing is held of the picture.
         """
         digest = encode.digest
         if digest in self.features:
-            return Encoded(digest, 0, 0), []
-        look = self._looks.get(digest)
-        if look is None:
-            tensors = self._tensors.pop(digest, None)
-            if tensors is None:
-                raise RuntimeError("a picture is looked at of which nothing was received")
-            look = self._looks[digest] = self._network.look(encode.tokens, tensors)
-        worked = look.pieces[: encode.pieces]
-        del look.pieces[: encode.pieces]
-        mx.async_eval(worked)
+            return Encoded(digest, 0, 0)
+        started = before = time.perf_counter()
+        look = self._looks.get(digest) or self._begun(encode)
+        done = 0
+        while look.pieces:
+            mx.eval(look.pieces.popleft())
+            done += 1
+            now = time.perf_counter()
+            if now - started + (now - before) > encode.seconds:
+                break
+            before = now
         if not look.pieces:
             self.features[digest] = self._looks.pop(digest).features
-        return Encoded(digest, len(worked), len(look.pieces)), worked
+        return Encoded(digest, done, len(look.pieces))
+
+    def _begun(self, encode: Encode) -> Look:
+        tensors = self._tensors.pop(encode.digest, None)
+        if tensors is None:
+            raise RuntimeError("a picture is looked at of which nothing was received")
+        look = self._looks[encode.digest] = self._network.look(encode.tokens, tensors)
+        return look

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import cast
 
 import mlx.core as mx
+import msgspec
 from mlx_vlm.utils import get_model_type, load_model
 
-from allod.core.step import Sight
 from allod.device.base import Platform
 from allod.runner.arch.model import VisionLanguageModel, image_token_of
 from allod.runner.form import bring_into_form, require_fit, size_bytes, wanted_form
@@ -52,13 +52,18 @@ def load(
     network = SeeingNetwork(model, picturing)
     text = _part(config, "text_config") or _part(config, "llm_config")
     item_bytes = _item_bytes(model)
-    sight = sight_of(picturing.model_type, config, item_bytes, fuses_attention=platform.fuses_attention)
+    sight = msgspec.structs.replace(
+        sight_of(config, item_bytes, fuses_attention=platform.fuses_attention),
+        weights_bytes=tower_bytes,
+        cache_bytes=cache_bytes,
+        whole_spans=network.whole_spans,
+    )
     return LoadedModel(
         network=network,
         config={**config, **text},
         compute=words,
         weights_bytes=mx.get_active_memory(),
-        sight=None if blind_because else _sized(sight, tower_bytes, cache_bytes, network),
+        sight=None if blind_because else sight,
         blind_because=blind_because,
     )
 
@@ -86,17 +91,6 @@ def _leave_towers(model: VisionLanguageModel) -> None:
     for name in list(model.keys()):
         if name != _LANGUAGE:
             model.pop(name)
-
-
-def _sized(sight: Sight, tower_bytes: int, cache_bytes: int, network: SeeingNetwork) -> Sight:
-    return Sight(
-        weights_bytes=tower_bytes,
-        feature_bytes_per_token=sight.feature_bytes_per_token,
-        transient_per_byte=sight.transient_per_byte,
-        transient_per_byte_squared=sight.transient_per_byte_squared,
-        cache_bytes=cache_bytes,
-        whole_spans=network.whole_spans,
-    )
 
 
 def _item_bytes(model: VisionLanguageModel) -> int:

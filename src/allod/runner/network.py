@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -39,7 +40,7 @@ class Look:
         features: what is there in the end.
     """
 
-    pieces: list[object]
+    pieces: deque[object]
     features: Features
 
 

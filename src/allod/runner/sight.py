@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from allod.core.step import Sight
-from allod.runner.arch.choose import TILED
+from allod.runner.attention import SCORES_BYTES
 from allod.runner.loaded import Config, number
 
 _PIXEL_BYTES = 4
@@ -19,13 +19,17 @@ _PLACE_BYTES = 12
 _ACTIVATION_FACTOR = 8
 """Live hidden-size arrays of a block: residual, normed, q, k, v, rotated q and k, output."""
 
+_SCORES_COPIES = 2
+"""Scores before and after the softmax."""
 
-def sight_of(model_type: str, config: Config, item_bytes: int, *, fuses_attention: bool) -> Sight:
+
+def sight_of(config: Config, item_bytes: int, *, fuses_attention: bool) -> Sight:
     """Bytes that pictures take; what depends on the machine alone is left at 0.
 
     A patch is `channels * patch^2 * frames` numbers of the processor's tensors. While a block works on N
     patches it holds N times some arrays of the tower's width and its inner width, and where attention is
-    not fused `heads * N^2` scores: over the whole picture, or tile by tile.
+    not fused `heads * N^2` scores, of which a strip is there at a time. Where a tower sees tiles there are
+    fewer scores than that.
     """
     vision, text = _part(config, "vision_config"), _part(config, "text_config") or _part(config, "llm_config")
     hidden = number(vision, "hidden_size", "embed_dim", "width", default=1152)
@@ -34,17 +38,14 @@ def sight_of(model_type: str, config: Config, item_bytes: int, *, fuses_attentio
     side = number(vision, "patch_size", default=14)
     patch_bytes = _CHANNELS * side**2 * number(vision, "temporal_patch_size", default=1) * _PIXEL_BYTES
     each = item_bytes * (_ACTIVATION_FACTOR * hidden + 3 * inner) / patch_bytes
-    scores = 0.0 if fuses_attention else 2.0 * item_bytes * heads
-    if model_type in TILED:
-        tile_patches = (number(vision, "image_size", default=448) // side) ** 2 + 1
-        each += scores * tile_patches / patch_bytes
-        scores = 0.0
+    scores = 0.0 if fuses_attention else _SCORES_COPIES * item_bytes * heads
     return Sight(
         weights_bytes=0,
         feature_bytes_per_token=_feature_bytes(vision, {**config, **text}, item_bytes),
         transient_per_byte=each + _PIXEL_COPIES * item_bytes / _PIXEL_BYTES,
         transient_per_byte_squared=scores / patch_bytes**2,
         cache_bytes=0,
+        most_scores_bytes=_SCORES_COPIES * SCORES_BYTES,
     )
 
 

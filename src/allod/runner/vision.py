@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -110,7 +111,7 @@ class SeeingNetwork:
             places, extent = span_places(is_picture, grid.reshape(3), self._picturing.merge)
         deep = found.pop(DEEP, None)
         features = Features(found, deep, is_picture, places, extent)
-        return Look([*noted, features.arrays], features)
+        return Look(deque([*noted, features.arrays]), features)
 
     def _pictured(
         self, ids: mx.array, shown: Sequence[Shown], gallery: Mapping[Digest, Features]

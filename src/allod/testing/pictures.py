@@ -62,13 +62,13 @@ class FakeGallery:
             for place in (self._tensors, self._left, self._seen):
                 place.pop(digest, None)
 
-    def look(self, encode: Encode) -> Encoded:
-        """Do some pieces."""
-        require(encode.pieces > 0, "no piece is asked for")
+    def look(self, encode: Encode, piece_seconds: float) -> Encoded:
+        """Do as many pieces as the time allows, at least one."""
+        require(encode.seconds >= 0, "less than no time to look")
         if encode.digest in self._seen:
             return Encoded(encode.digest, 0, 0)
         require(encode.digest in self._tensors, "a picture is looked at of which nothing was received")
-        done = min(encode.pieces, self._left[encode.digest])
+        done = min(max(1, int(encode.seconds / piece_seconds)), self._left[encode.digest])
         self._left[encode.digest] -= done
         left = self._left[encode.digest]
         if not left:

@@ -198,7 +198,7 @@ class FakeRunner:
         if plan.prefill is not None:
             self._prefill(plan.prefill)
         require(plan.prefill is None or plan.encode is None, "a step reads a chunk or looks at a picture")
-        encoded = self._gallery.look(plan.encode) if plan.encode else None
+        encoded = self._gallery.look(plan.encode, self._costs.piece_seconds) if plan.encode else None
         self._require_budget(plan)
         landing.launched += 1
         works = plan.decode or plan.prefill or plan.encode

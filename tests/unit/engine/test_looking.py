@@ -6,7 +6,7 @@ from allod.core.pictures import Digest, PictureSpan
 from allod.core.sampling import Sampling
 from allod.core.step import Encode, Encoded, Sight
 from allod.engine.looking import Looking
-from allod.engine.pacing import PrefillPacer
+from allod.engine.pacing import STALL_SHARE, PrefillPacer
 from allod.engine.sequence import Job, Phase
 
 WORDS = 3
@@ -40,7 +40,7 @@ def look(at: Looking, reader: Job) -> None:
     span = reader.unread_pictures[0]
     assert at.supply(span.digest)
     assert at.encode(reader, decodes=False) is not None
-    assert at.commit(Encoded(span.digest, 5, 0), 0.01, decodes=False)
+    assert at.commit(Encoded(span.digest, 5, 0))
 
 
 def test_the_next_picture_and_the_one_after_it_are_asked_for():
@@ -72,13 +72,14 @@ def test_words_before_a_picture_are_read_while_it_is_missing():
 
 
 def test_a_picture_that_came_is_looked_at_with_its_own_tokens():
-    """One piece at first; the prompt waits for nobody then."""
+    """For as long as a step may take beside what it decodes; the prompt waits for nobody then."""
     at, reader = looking(), job(1)
     at.ask(reader)
     at.supply(digest(1))
     assert not at.waits(reader)
-    assert at.encode(reader, decodes=True) == Encode(digest(1), (3, 4, 5, 6), 1)
-    assert at.commit(Encoded(digest(1), 1, 4), 0.01, decodes=True)
+    allowed = STALL_SHARE * 0.1
+    assert at.encode(reader, decodes=True) == Encode(digest(1), (3, 4, 5, 6), allowed)
+    assert at.commit(Encoded(digest(1), 1, 4))
     assert at.seen_count == 0
 
 
@@ -113,8 +114,8 @@ def test_a_step_that_found_nothing_left_teaches_nothing():
     at.supply(digest(1))
     assert at.encode(reader, decodes=False) is not None
     assert at.encode(reader, decodes=False) is not None
-    assert at.commit(Encoded(digest(1), 5, 0), 0.01, decodes=False)
-    assert not at.commit(Encoded(digest(1), 0, 0), 0.01, decodes=False)
+    assert at.commit(Encoded(digest(1), 5, 0))
+    assert not at.commit(Encoded(digest(1), 0, 0))
     assert at.seen_count == 1
 
 

@@ -32,8 +32,8 @@ def tensors(size: int = 50) -> tuple[Tensor, ...]:
     return (Tensor("pixels", "uint8", (size,), bytes(size)),)
 
 
-def look(runner: FakeRunner, pieces: int = PIECES) -> Encoded | None:
-    return runner.launch(StepPlan(encode=Encode(DIGEST, PICTURE, pieces))).collect().encoded
+def look(runner: FakeRunner, seconds: float = 1000.0) -> Encoded | None:
+    return runner.launch(StepPlan(encode=Encode(DIGEST, PICTURE, seconds))).collect().encoded
 
 
 def seen(**changes: object) -> FakeRunner:
@@ -74,10 +74,10 @@ def test_looking_goes_on_piece_by_piece():
     """It says how far it is, takes time for what it did, and ends with the tensors gone."""
     runner = FakeRunner(seeing().facts, costs=FakeCosts(piece_seconds=2.0))
     runner.receive(DIGEST, tensors())
-    first = runner.launch(StepPlan(encode=Encode(DIGEST, PICTURE, 2))).collect()
+    first = runner.launch(StepPlan(encode=Encode(DIGEST, PICTURE, 5.0))).collect()
     assert (first.encoded, first.seconds) == (Encoded(DIGEST, 2, PIECES - 2), 4.0)
     held_bytes = runner.memory().active_bytes
-    assert look(runner, 100) == Encoded(DIGEST, PIECES - 2, 0)
+    assert look(runner, 1000.0) == Encoded(DIGEST, PIECES - 2, 0)
     assert held_bytes - runner.memory().active_bytes == 50 - 2 * len(PICTURE)
     assert look(runner) == Encoded(DIGEST, 0, 0)
     assert runner.pictures_seen == 1
@@ -94,10 +94,10 @@ def test_a_picture_that_was_not_looked_at_is_not_read():
     """Neither before all of it was seen nor after it was forgotten."""
     runner = seeing()
     runner.receive(DIGEST, tensors())
-    look(runner, PIECES - 1)
+    look(runner, 0.0)
     with pytest.raises(ContractViolation, match="not looked at"):
         read(runner, PICTURE, Shown(DIGEST, 0, 0, 4))
-    look(runner, 1)
+    look(runner)
     runner.launch(StepPlan(forget=(DIGEST,))).collect()
     with pytest.raises(ContractViolation, match="not looked at"):
         read(runner, PICTURE, Shown(DIGEST, 0, 0, 4))
@@ -127,16 +127,16 @@ def test_what_comes_must_be_new_and_have_room():
 
 
 def test_only_what_came_is_looked_at_and_forgotten():
-    """With at least one piece, and not in a step that reads."""
+    """For some time, and not in a step that reads."""
     runner = seeing()
     with pytest.raises(ContractViolation, match="nothing was received"):
         look(runner)
     with pytest.raises(ContractViolation, match="unknown picture"):
         runner.launch(StepPlan(forget=(DIGEST,)))
     runner.receive(DIGEST, tensors())
-    with pytest.raises(ContractViolation, match="no piece"):
-        look(runner, 0)
-    both = StepPlan(prefill=Prefill(ONE, (1,)), encode=Encode(DIGEST, PICTURE, 1))
+    with pytest.raises(ContractViolation, match="no time"):
+        look(runner, -1.0)
+    both = StepPlan(prefill=Prefill(ONE, (1,)), encode=Encode(DIGEST, PICTURE, 1.0))
     with pytest.raises(ContractViolation, match="a chunk or looks"):
         seen().launch(both)
 
@@ -149,7 +149,7 @@ def test_looking_must_fit_the_budget():
         runner = FakeRunner(tiny_facts(sight=sight, budget_bytes=budget_bytes))
         runner.receive(DIGEST, tensors())
         if budget_bytes == needed_bytes:
-            look(runner, 1)
+            look(runner, 0.0)
             continue
         with pytest.raises(ContractViolation, match="out of memory"):
-            look(runner, 1)
+            look(runner, 0.0)

@@ -1,4 +1,4 @@
-"""Which family a model is of, and what is known of families as data."""
+"""Which family a model is of."""
 
 from __future__ import annotations
 
@@ -6,25 +6,6 @@ from allod.runner.arch.family import Family
 from allod.runner.arch.gemma4 import Gemma4
 from allod.runner.arch.model import VisionLanguageModel
 from allod.runner.arch.qwen3_vl import Qwen3Vl
-
-TILED = frozenset(
-    {
-        "aya_vision",
-        "gemma3",
-        "idefics2",
-        "idefics3",
-        "internvl",
-        "internvl_chat",
-        "llama4",
-        "llava",
-        "llava_next",
-        "llava_onevision",
-        "paligemma",
-        "smolvlm",
-    }
-)
-"""Families whose towers see tiles of one size, so that the scores of attention grow with the tiles. In others
-they grow with the square of the picture."""
 
 _GEMMA4 = frozenset({"gemma4", "gemma4_unified"})
 _QWEN3_VL = frozenset({"qwen3_vl", "qwen3_vl_moe"})
