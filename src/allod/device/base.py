@@ -37,6 +37,14 @@ class Platform(Protocol):
         """Whether prefill attention runs without storing the score matrix."""
         ...
 
+    @property
+    def attention_strip_bytes(self) -> int:
+        """Most bytes of scores that a vision tower's attention computes at a time.
+
+        Small strips bound memory and make short pieces of work; large ones launch fewer kernels.
+        """
+        ...
+
     def memory_bytes(self) -> int:
         """The memory that weights and KV state live in."""
         ...

@@ -15,6 +15,7 @@ class CpuPlatform:
 
     preferred_form = ComputeForm(dense=True, dtype="float32")
     fuses_attention = False
+    attention_strip_bytes = 16 * 2**20
 
     @property
     def description(self) -> str:

@@ -10,6 +10,7 @@ class CudaPlatform:
 
     preferred_form = ComputeForm(dense=False, dtype=None)
     fuses_attention = True
+    attention_strip_bytes = 256 * 2**20
 
     @property
     def description(self) -> str:

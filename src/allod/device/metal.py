@@ -16,6 +16,7 @@ class MetalPlatform:
     # Head dimensions 192 and 256 are not fused (mlx: scaled_dot_product_attention.cpp, use_fallback),
     # so the score matrix is counted for every model.
     fuses_attention = False
+    attention_strip_bytes = 64 * 2**20
 
     @property
     def description(self) -> str:

@@ -13,9 +13,6 @@ from typing import Protocol, cast
 
 import mlx.core as mx
 
-SCORES_BYTES = 16 * 2**20
-"""Most bytes of scores at a time; one row is always computed whole."""
-
 
 class Attention(Protocol):
     """`mx.fast.scaled_dot_product_attention`: queries (B, H, N, D), keys and values (B, H', M, D)."""
@@ -35,11 +32,15 @@ class Attention(Protocol):
 
 
 @contextmanager
-def in_rows(note: Callable[[object], None]) -> Generator[None, None, None]:
-    """Within the block, whatever calls MLX's attention gets it in rows; each part is noted.
+def in_strips(strip_bytes: int, note: Callable[[object], None]) -> Generator[None, None, None]:
+    """Within the block, whatever calls MLX's attention gets it in strips of rows; each is noted.
 
     Towers call the library's function by its name in the module `mlx.core.fast`, where it is exchanged for
     the time being: only this thread uses MLX, and only to build a tower's graph.
+
+    Args:
+        strip_bytes: most bytes of scores at a time; one row is always computed whole.
+        note: told of each strip.
     """
     whole = cast("Attention", mx.fast.scaled_dot_product_attention)
 
@@ -54,7 +55,7 @@ def in_rows(note: Callable[[object], None]) -> Generator[None, None, None]:
     ) -> mx.array:
         rows = q.shape[2]
         row_bytes = q.shape[0] * q.shape[1] * k.shape[2] * q.dtype.size
-        step = max(1, SCORES_BYTES // max(1, row_bytes))  # a window may be empty
+        step = max(1, strip_bytes // max(1, row_bytes))  # a window may be empty
         if rows <= step or isinstance(mask, str):
             return whole(q, k, v, scale=scale, mask=mask, **more)
         parts: list[mx.array] = []

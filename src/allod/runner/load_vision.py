@@ -49,11 +49,11 @@ def load(
     require_fit(module, stored_bytes, words, budget_bytes)
     mx.eval(model.parameters())
     mx.clear_cache()
-    network = SeeingNetwork(model, picturing)
+    network = SeeingNetwork(model, picturing, platform.attention_strip_bytes)
     text = _part(config, "text_config") or _part(config, "llm_config")
     item_bytes = _item_bytes(model)
     sight = msgspec.structs.replace(
-        sight_of(config, item_bytes, fuses_attention=platform.fuses_attention),
+        sight_of(config, item_bytes, platform.attention_strip_bytes),
         weights_bytes=tower_bytes,
         cache_bytes=cache_bytes,
         whole_spans=network.whole_spans,

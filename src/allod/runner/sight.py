@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import cast
 
 from allod.core.step import Sight
-from allod.runner.attention import SCORES_BYTES
 from allod.runner.loaded import Config, number
 
 _PIXEL_BYTES = 4
@@ -23,13 +22,12 @@ _SCORES_COPIES = 2
 """Scores before and after the softmax."""
 
 
-def sight_of(config: Config, item_bytes: int, *, fuses_attention: bool) -> Sight:
+def sight_of(config: Config, item_bytes: int, strip_bytes: int) -> Sight:
     """Bytes that pictures take; what depends on the machine alone is left at 0.
 
     A patch is `channels * patch^2 * frames` numbers of the processor's tensors. While a block works on N
-    patches it holds N times some arrays of the tower's width and its inner width, and where attention is
-    not fused `heads * N^2` scores, of which a strip is there at a time. Where a tower sees tiles there are
-    fewer scores than that.
+    patches it holds N times some arrays of the tower's width and its inner width, and `heads * N^2` scores,
+    of which a strip is there at a time. Where a tower sees tiles, or attention is fused, there are fewer.
     """
     vision, text = _part(config, "vision_config"), _part(config, "text_config") or _part(config, "llm_config")
     hidden = number(vision, "hidden_size", "embed_dim", "width", default=1152)
@@ -38,14 +36,14 @@ def sight_of(config: Config, item_bytes: int, *, fuses_attention: bool) -> Sight
     side = number(vision, "patch_size", default=14)
     patch_bytes = _CHANNELS * side**2 * number(vision, "temporal_patch_size", default=1) * _PIXEL_BYTES
     each = item_bytes * (_ACTIVATION_FACTOR * hidden + 3 * inner) / patch_bytes
-    scores = 0.0 if fuses_attention else _SCORES_COPIES * item_bytes * heads
+    scores = _SCORES_COPIES * item_bytes * heads
     return Sight(
         weights_bytes=0,
         feature_bytes_per_token=_feature_bytes(vision, {**config, **text}, item_bytes),
         transient_per_byte=each + _PIXEL_COPIES * item_bytes / _PIXEL_BYTES,
         transient_per_byte_squared=scores / patch_bytes**2,
         cache_bytes=0,
-        most_scores_bytes=_SCORES_COPIES * SCORES_BYTES,
+        most_scores_bytes=_SCORES_COPIES * strip_bytes,
     )
 
 

@@ -17,7 +17,7 @@ from allod.core.step import Shown
 from allod.runner.arch.choose import family_of
 from allod.runner.arch.family import DEEP
 from allod.runner.arch.model import VisionLanguageModel
-from allod.runner.attention import in_rows
+from allod.runner.attention import in_strips
 from allod.runner.caches import RowState
 from allod.runner.features import Features
 from allod.runner.network import Look, Reading
@@ -50,9 +50,11 @@ class SeeingNetwork:
     Args:
         model: the whole model; its towers may be left out, and then `look` is never called.
         picturing: what is known of it.
+        strip_bytes: most bytes of scores that its tower's attention computes at a time.
     """
 
-    def __init__(self, model: VisionLanguageModel, picturing: Picturing) -> None:
+    def __init__(self, model: VisionLanguageModel, picturing: Picturing, strip_bytes: int) -> None:
+        self._strip_bytes = strip_bytes
         self._language = model.language_model
         self._picturing = picturing
         self._family = family_of(picturing.model_type, model, picturing.image_token)
@@ -103,7 +105,7 @@ class SeeingNetwork:
         """
         arrays = {tensor.name: mx.array(_numbers(tensor)) for tensor in tensors}
         is_picture = np.array(tokens) == self._picturing.image_token
-        with self._taps.noting() as noted, in_rows(self._taps.note):
+        with self._taps.noting() as noted, in_strips(self._strip_bytes, self._taps.note):
             found = self._family.look(mx.array([tokens]), arrays)
         places, extent = None, 0
         if self.counts_places:

@@ -11,6 +11,7 @@ class Machine:
     description = "a machine"
     preferred_form = ComputeForm(dense=False, dtype=None)
     fuses_attention = True
+    attention_strip_bytes = 1
 
     def __init__(self, gib: int) -> None:
         self._bytes = gib * GIB
