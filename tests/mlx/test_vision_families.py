@@ -1,21 +1,29 @@
 """Greedy text over pictures equals mlx-vlm's own, for every family, alone and in a batch with text rows."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 import pytest
 from mlx_vlm.generate.ar import generate_step
 from mlx_vlm.utils import load_model, load_processor
 from PIL import Image
+from tests.scaffolding.families import DEVICE
 from tests.scaffolding.seer import Question, Seer, join_of, read, said, see, seer
 from tests.scaffolding.vision_families import VISION_FAMILIES, picture
+
+from allod.core.ids import SequenceId
+from allod.core.sampling import Sampling
+from allod.core.step import StepPlan
 
 pytestmark = [pytest.mark.mlx, pytest.mark.slow]
 
 STEPS = 16
 CHUNK = 7
 """Odd and short, so that chunks end within pictures wherever they may."""
+
+LOGIT_TOLERANCE = 2e-3 if DEVICE == "cpu" else 2e-2
+"""Sums in another order round otherwise, on a GPU more so."""
 
 LONG = " ".join(f"and then word number {number} follows" for number in range(20))
 FIRST, SECOND = picture(100, 80, 1), picture(64, 96, 2)
@@ -37,8 +45,13 @@ def theirs(own: Seer) -> tuple[Any, Any]:
     return load_model(own.folder), load_processor(own.folder)
 
 
-def reference(theirs: tuple[Any, Any], images: Sequence[Image.Image], question: Question) -> list[int]:
-    """What mlx-vlm says to the same text and pictures; the tokens of the prompt are compared on the way."""
+def reference(
+    theirs: tuple[Any, Any], images: Sequence[Image.Image], question: Question
+) -> tuple[list[int], list[float]]:
+    """What mlx-vlm says to the same text and pictures, and its log probabilities of the first token.
+
+    The tokens of the prompt are compared on the way.
+    """
     model, processor = theirs
     # LLaVA's hands every option on to its image processor, which knows none of the tokenizer's.
     name = type(processor).__module__.split(".")[2]
@@ -61,7 +74,9 @@ def reference(theirs: tuple[Any, Any], images: Sequence[Image.Image], question: 
         temperature=0.0,
         **more,
     )
-    return [int(token) for (token, _), _ in zip(steps, range(STEPS), strict=False)]
+    drawn = list(zip(steps, range(STEPS), strict=False))
+    first = cast("list[float]", drawn[0][0][1].tolist())
+    return [int(token) for (token, _), _ in drawn], first
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -72,7 +87,15 @@ def test_alone_equals_mlx_vlm(own: Seer, theirs: tuple[Any, Any], case: str) -> 
     runner = own.runner()
     see(runner, question)
     read(runner, 1, question, CHUNK)
-    assert said(runner, [join_of(1, question)], STEPS)[1] == reference(theirs, images, question)
+    wanted, first = reference(theirs, images, question)
+    assert said(runner, [join_of(1, question)], STEPS)[1] == wanted
+    read(runner, 2, question, CHUNK)
+    scored = Sampling(temperature=0.0, top_logprobs=20)
+    plan = StepPlan(join=(join_of(2, question, scored),), decode=(SequenceId(2),))
+    scores = runner.launch(plan).collect().sampled[0].scores
+    assert scores is not None
+    for token, logprob in scores.alternatives:
+        assert logprob == pytest.approx(first[token], abs=LOGIT_TOLERANCE)
 
 
 def test_in_a_batch_with_text_rows_equals_alone(own: Seer) -> None:
