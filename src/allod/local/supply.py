@@ -1,14 +1,17 @@
 """Hands a worker what it wants of a prompt's pictures, beside whoever reads the answer."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 
 from allod.core.card import ModelCard
-from allod.core.errors import AllodError
+from allod.core.errors import AllodError, InternalFailure
 from allod.core.messages import Supply
 from allod.core.pictures import Digest
 from allod.local.link import Mailbox
 from allod.local.pictures import LaidOut, Pictures
+
+_log = logging.getLogger(__name__)
 
 
 class Supplier:
@@ -44,3 +47,9 @@ class Supplier:
                 mailbox.supply(Supply(digest, tensors))
         except AllodError as error:
             mailbox.fail(error)
+        except Exception:  # noqa: BLE001 - the task has no other reader
+            # Nothing else would tell whoever reads the answer, and the worker would wait for its picture.
+            _log.exception("a picture could not be handed to the worker")
+            mailbox.fail(
+                InternalFailure("The server failed to hand a picture to the model; its log has the details.")
+            )
