@@ -11,14 +11,13 @@ from allod.cli.client import Content, Part, PicturePart, Source, TextPart
 from allod.cli.terminal import bytes_words
 from allod.core.errors import ConfigurationError, InvalidRequest
 from allod.media.settings import MediaSettings
-from allod.media.sniff import READABLE, kind_of, require_file
+from allod.media.sniff import HEAD_BYTES, READABLE, kind_of, require_file
 
 _ENDINGS = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".heic", ".heif", ".bmp", ".tif", ".tiff"}
 )
 """By which a word is taken for the path of a picture, whether there is such a file or not."""
 
-_HEAD_BYTES = 1024
 _QUOTE_IT = "to send it as words, quote it within a longer sentence or put it after `--`"
 _SAY_MORE = "to send it as words, write them into a longer sentence"
 
@@ -149,7 +148,7 @@ def _kind(word: str) -> str | None:
         if not path.is_file():
             return None
         with path.open("rb") as file:
-            return kind_of(file.read(_HEAD_BYTES))
+            return kind_of(file.read(HEAD_BYTES))
     except (OSError, ValueError):
         return None  # a sentence is often too long for a path, or has characters that none may have
 

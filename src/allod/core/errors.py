@@ -57,6 +57,11 @@ class InvalidRequest(AllodError):
     kind = "invalid_request_error"
 
 
+def refused(field: str, sentence: str) -> InvalidRequest:
+    """An InvalidRequest about one field, which `sentence` goes on about."""
+    return InvalidRequest(f"{field}: {sentence}", param=field)
+
+
 @dataclass(frozen=True, slots=True)
 class Overflow:
     """The numbers of a request that does not fit; `completion_tokens` is what it asked for, if it did."""

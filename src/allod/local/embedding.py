@@ -11,9 +11,9 @@ from allod.core.embedding import EmbeddingRequest, Embeddings
 from allod.core.errors import (
     ContextLengthExceeded,
     ImportRefused,
-    InvalidRequest,
     ModelUnavailable,
     Overflow,
+    refused,
 )
 from allod.core.ids import ModelName, TokenId
 from allod.core.messages import Embed, Embedded, Refused
@@ -54,8 +54,8 @@ class LocalEmbedder:
                     match await mailbox.next():
                         case Embedded(vectors=vectors):
                             return Embeddings(vectors, sum(map(len, rows)))
-                        case Refused() as refused:
-                            raise refusal(refused, "input")
+                        case Refused() as verdict:
+                            raise refusal(verdict, "input")
                         case _:
                             pass
 
@@ -86,7 +86,7 @@ class LocalEmbedder:
 
 def _check(field: str, row: tuple[TokenId, ...], card: ModelCard) -> None:
     if not row:
-        raise InvalidRequest(f"{field}: has no tokens; send at least one", param=field)
+        raise refused(field, "has no tokens; send at least one")
     if len(row) > card.context_tokens:
         raise ContextLengthExceeded(
             f"{field}: This model's maximum context length is {card.context_tokens} tokens. However, "

@@ -7,11 +7,11 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from allod.core.card import ModelCard
-from allod.core.errors import InvalidRequest
+from allod.core.errors import refused
 from allod.core.ids import ModelName, RequestId, TokenId
 from allod.core.messages import Prepare, Prepared, Refused
 from allod.core.pictures import Digest, Picture, Tensor
@@ -105,11 +105,10 @@ class LocalPictures:
         """Refuse a request with too many pictures; see `Pictures`."""
         most = self._media.max_pictures
         if len(pictures) > most:
-            field = pictures[most].field
-            raise InvalidRequest(
-                f"{field}: this is one of {len(pictures)} pictures, and a request may have {most}; "
+            raise refused(
+                pictures[most].field,
+                f"this is one of {len(pictures)} pictures, and a request may have {most}; "
                 "send fewer, or raise the setting media.max_pictures",
-                param=field,
             )
 
     async def lay_out(self, picture: Picture, form: str, card: ModelCard) -> LaidOut:
@@ -131,7 +130,8 @@ class LocalPictures:
         self._known[key] = known
         if len(self._known) > _REMEMBERED:
             del self._known[next(iter(self._known))]
-        return LaidOut(digest, file, form, max_pixels, picture.field, *known)
+        tokens, tensor_bytes = known
+        return replace(laid, tokens=tokens, tensor_bytes=tensor_bytes)
 
     async def tensors(self, laid: LaidOut, card: ModelCard) -> tuple[Tensor, ...]:
         """What the model's vision tower reads of a picture; see `Pictures`."""
@@ -161,9 +161,9 @@ class LocalPictures:
                     case Prepared() as prepared:
                         return prepared
                     case Refused(reason="invalid", message=sentence):
-                        raise InvalidRequest(f"{laid.field}: {sentence}", param=laid.field)
-                    case Refused() as refused:
-                        raise refusal(refused, laid.field)
+                        raise refused(laid.field, sentence)
+                    case Refused() as other:
+                        raise refusal(other, laid.field)
                     case letter:
                         raise RuntimeError(f"{type(letter).__name__} is no answer to a picture")
 

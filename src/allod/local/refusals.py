@@ -14,6 +14,7 @@ from allod.core.errors import (
     ModelUnavailable,
     Overflow,
     PictureTooLarge,
+    refused,
 )
 from allod.core.ids import TokenId
 from allod.core.messages import Refused
@@ -45,7 +46,7 @@ def check(request: GenerationRequest, tokens: tuple[int, ...], card: ModelCard) 
     """
     if not tokens:
         field = prompt_field(request)
-        raise InvalidRequest(f"{field}: the prompt has no tokens; send at least one", param=field)
+        raise refused(field, "the prompt has no tokens; send at least one")
     _check_context(request, len(tokens), card.context_tokens)
     check_ids(prompt_field(request), tokens, card.vocabulary)
     check_ids("logit_bias", (token for token, _ in request.sampling.logit_bias or ()), card.vocabulary)
@@ -59,10 +60,10 @@ def fitted(request: GenerationRequest, prompt_tokens: int, card: ModelCard) -> G
     return replace(request, max_tokens=left)
 
 
-def refusal(refused: Refused, field: str) -> AllodError:
+def refusal(verdict: Refused, field: str) -> AllodError:
     """The error for a submission that a worker did not take; `field` is where its tokens came from."""
-    words, wait_seconds = refused.message, refused.retry_after_seconds
-    match refused.reason:
+    words, wait_seconds = verdict.message, verdict.retry_after_seconds
+    match verdict.reason:
         case "context" | "memory" as reason:
             return _TOO_MUCH[reason](words, param=field)
         case "picture":

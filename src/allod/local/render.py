@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from allod.core.card import ModelCard
-from allod.core.errors import InvalidRequest
+from allod.core.errors import InvalidRequest, refused
 from allod.core.ids import ModelName, TokenId
 from allod.core.pictures import PictureSpan
 from allod.core.request import Conversation, GenerationRequest, Infill, RawText, RawTokens
@@ -178,10 +178,9 @@ class PromptRenderer:
         kit = self._kit(card)
         chat = _chat_of(kit, card)
         if conversation.pictures and (self._pictures is None or not card.vision):
-            field = conversation.pictures[0].field
-            raise InvalidRequest(
-                f"{field}: the model '{card.name}' reads text only; send words, or ask a model that sees",
-                param=field,
+            raise refused(
+                conversation.pictures[0].field,
+                f"the model '{card.name}' reads text only; send words, or ask a model that sees",
             )
         if self._pictures is not None:
             self._pictures.require_few(conversation.pictures)

@@ -9,9 +9,8 @@ from PIL import Image, features
 
 from allod.core.pictures import PictureRefused
 from allod.media.bare import bare, orientation_in
-from allod.media.refusal import SEND_INSTEAD
 from allod.media.settings import Limits
-from allod.media.sniff import kind_of, name_of
+from allod.media.sniff import SEND_INSTEAD, kind_of, name_of
 
 _FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "gif": "GIF"}
 if features.check("avif"):

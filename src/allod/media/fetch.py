@@ -17,9 +17,8 @@ from dataclasses import dataclass
 
 import httpx2
 
-from allod.core.errors import InvalidRequest
+from allod.core.errors import InvalidRequest, refused
 from allod.media.addresses import is_public
-from allod.media.refusal import refused
 from allod.media.settings import MediaSettings
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]

@@ -1,12 +1,16 @@
 """What kind of file some bytes are, by how they begin. What the client calls them counts for nothing."""
 
-from allod.media.refusal import SEND_INSTEAD, refused
+from allod.core.errors import refused
 from allod.media.settings import MediaSettings
+
+SEND_INSTEAD = "send a PNG, JPEG, WebP or GIF"
 
 READABLE = frozenset({"png", "jpeg", "webp", "gif", "avif", "heic"})
 """Kinds that are decoded; the last two only where the library can."""
 
-_LOOKED_AT_BYTES = 1024
+HEAD_BYTES = 1024
+"""How much of a file decides what it is."""
+
 _MAGIC = (
     ("png", b"\x89PNG\r\n\x1a\n"),
     ("jpeg", b"\xff\xd8\xff"),
@@ -61,7 +65,7 @@ _NAMES = {
 
 def kind_of(data: bytes) -> str | None:
     """A short word such as `png`, `heic` or `pdf`; None for what begins like nothing known."""
-    head = data[:_LOOKED_AT_BYTES]
+    head = data[:HEAD_BYTES]
     for kind, magic in _MAGIC:
         if head.startswith(magic):
             return kind

@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache, partial
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.gbnf_to_lark import gbnf_to_lark
 
-from allod.core.errors import InvalidRequest
+from allod.core.errors import InvalidRequest, refused
 from allod.core.formats import AnswerForm, Grammar, JsonObject, JsonSchema, PlainText, Regex
 from allod.core.request import Conversation
 from allod.core.tools import NamedTool, Tool, ToolChoice
@@ -125,7 +125,7 @@ class GrammarBuilder:
         if fault:
             # The library quotes the grammar's lines, which are ours and not the client's here.
             words = _QUOTED_LINES.sub("", _POSITION.sub("", fault))
-            raise InvalidRequest(f"{param}: it cannot be enforced: {words}", param=param)
+            raise refused(param, f"it cannot be enforced: {words}")
         return form
 
     def _check(self, grammar: str, param: str) -> None:

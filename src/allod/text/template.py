@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from allod.core.errors import InvalidRequest
+from allod.core.errors import InvalidRequest, refused
 from allod.core.pictures import marks_in
 from allod.core.request import Conversation, Message
 from allod.core.tools import Tool
@@ -241,10 +241,10 @@ def _check_pictures(conversation: Conversation, prompt: str) -> None:
     shown = Counter(marks_in(prompt))
     count = len(conversation.pictures)
     if any(index >= count or times > 1 for index, times in shown.items()):
-        raise InvalidRequest(
-            "messages: U+FFFC and a private-use character behind it stand for a picture; "
+        raise refused(
+            "messages",
+            "U+FFFC and a private-use character behind it stand for a picture; "
             "take them out of the text beside pictures",
-            param="messages",
         )
     lost = next((index for index in range(count) if not shown[index]), None)
     if lost is not None:
@@ -254,8 +254,7 @@ def _check_pictures(conversation: Conversation, prompt: str) -> None:
 
 
 def _unseen(conversation: Conversation, index: int, reason: str) -> InvalidRequest:
-    param = conversation.pictures[index].field
-    return InvalidRequest(f"{param}: the model's chat template {reason}", param=param)
+    return refused(conversation.pictures[index].field, f"the model's chat template {reason}")
 
 
 def _check_continuation(conversation: Conversation) -> None:

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import msgspec
 from pydantic import Field
 
+from allod.core.errors import refused
 from allod.wire.files import require_expiry
 from allod.wire.json_schema import (
     COUNT,
@@ -20,7 +21,7 @@ from allod.wire.json_schema import (
     refer,
 )
 from allod.wire.openai.request import validated
-from allod.wire.refusal import refused, shown_name
+from allod.wire.refusal import shown_name
 from allod.wire.shape import Shape, Text
 
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")

@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
 
-from allod.wire.refusal import refused, shown_name
+from allod.core.errors import refused
+from allod.wire.refusal import shown_name
 
 SCHEME = "data:"
 FORM = "data:image/png;base64,..."

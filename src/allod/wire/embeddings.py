@@ -10,11 +10,12 @@ import msgspec
 from pydantic import Discriminator, Field, Tag
 
 from allod.core.embedding import EmbeddingRequest, Embeddings
+from allod.core.errors import refused
 from allod.core.ids import ModelName
 from allod.wire.dialect import Envelope
 from allod.wire.openai.request import validated
 from allod.wire.openai.schema import TokenId, prompt_kind, schemas_of
-from allod.wire.refusal import refused, shown_name
+from allod.wire.refusal import shown_name
 from allod.wire.shape import Shape, Text
 
 MAX_INPUTS = 2048

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from allod.core.errors import refused
 from allod.wire.json_schema import (
     COUNT,
     INTEGER,
@@ -17,7 +18,7 @@ from allod.wire.json_schema import (
     refer,
 )
 from allod.wire.multipart import Part
-from allod.wire.refusal import refused, shown_name
+from allod.wire.refusal import shown_name
 
 UPLOAD_PURPOSES = ("assistants", "batch", "evals", "fine-tune", "user_data", "vision")
 PURPOSES = (*UPLOAD_PURPOSES, "batch_output")

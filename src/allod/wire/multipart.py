@@ -6,8 +6,7 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
-from allod.core.errors import InvalidRequest
-from allod.wire.refusal import refused
+from allod.core.errors import InvalidRequest, refused
 
 _MOST_PARTS = 16
 _MOST_NAME_BYTES = 255

@@ -6,7 +6,8 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from allod.wire.refusal import refused, shown_name
+from allod.core.errors import refused
+from allod.wire.refusal import shown_name
 
 Item = TypeVar("Item")
 

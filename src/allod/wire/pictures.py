@@ -3,9 +3,10 @@
 import json
 from typing import Literal
 
+from allod.core.errors import refused
 from allod.core.pictures import MAX_PICTURES, Detail, Gallery, Picture
 from allod.wire.data_uri import FORM, SCHEME, parse
-from allod.wire.refusal import SHOWN_CHARACTERS, refused
+from allod.wire.refusal import SHOWN_CHARACTERS
 
 DetailShape = Literal["auto", "low", "high", "original"]
 DETAIL_WANTED = "one of auto, low, high"

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import msgspec
 from pydantic import Field
 
+from allod.core.errors import refused
 from allod.core.ids import ModelName, TokenId
 from allod.core.request import GenerationRequest, RawText
 from allod.wire.body import parse_object
 from allod.wire.dialect import Envelope
 from allod.wire.openai.request import decode_chat, model_of, validated
 from allod.wire.openai.schema import TokenId as TokenShape
-from allod.wire.refusal import refused
 from allod.wire.shape import Shape, Text
 
 _MODEL = "the name of a model, as GET /v1/models lists it"

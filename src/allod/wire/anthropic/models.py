@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import msgspec
 
 from allod.core.card import ModelCard
-from allod.core.errors import InvalidRequest
+from allod.core.errors import refused
 from allod.core.hosting import HostedModel
 from allod.wire.openai.models import context_tokens
-from allod.wire.refusal import refused, shown_name
+from allod.wire.refusal import shown_name
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 1000
@@ -91,4 +91,4 @@ def _place(bodies: Sequence[Body], name: str, field: str) -> int:
     for place, body in enumerate(bodies):
         if body["id"] == name:
             return place
-    raise InvalidRequest(f"{field}: there is no model '{shown_name(name)}' in the list", param=field)
+    raise refused(field, f"there is no model '{shown_name(name)}' in the list")

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
-from allod.core.errors import InvalidRequest
-from allod.wire.refusal import refused
+from allod.core.errors import InvalidRequest, refused
 from allod.wire.shape import flaw
 
 _PLAINER: Mapping[str, str] = {

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from allod.core.errors import refused
 from allod.core.formats import AnswerForm, JsonSchema, PlainText
 from allod.core.ids import ModelName
 from allod.core.pictures import Gallery
@@ -24,7 +25,7 @@ from allod.wire.anthropic.turns import system_messages, their_call, turn_message
 from allod.wire.anthropic.whole import MessageWhole
 from allod.wire.body import parse_object
 from allod.wire.dialect import Decoded, Envelope
-from allod.wire.refusal import refused, shown_name
+from allod.wire.refusal import shown_name
 from allod.wire.shape import Shape, json_text
 
 AnyPrompted = TypeVar("AnyPrompted", bound=Prompted)

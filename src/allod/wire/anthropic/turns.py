@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from allod.core.errors import refused
 from allod.core.pictures import Gallery, Picture, joined_pieces
 from allod.core.request import Message
 from allod.core.tools import ToolCall
@@ -25,7 +26,7 @@ from allod.wire.anthropic.schema import (
 )
 from allod.wire.data_uri import base64_bytes
 from allod.wire.pictures import hung, source_of
-from allod.wire.refusal import refused, shown_name
+from allod.wire.refusal import shown_name
 from allod.wire.shape import json_text
 
 THEIR_CALL = "toolu_"

@@ -7,8 +7,8 @@ from typing import get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from allod.core.errors import InvalidRequest
-from allod.wire.refusal import SHOWN_CHARACTERS, refused, shown_name
+from allod.core.errors import InvalidRequest, refused
+from allod.wire.refusal import SHOWN_CHARACTERS, shown_name
 from allod.wire.shape import flaw
 
 Location = Sequence[str | int]

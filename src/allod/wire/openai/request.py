@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from allod.core.errors import refused
 from allod.core.formats import AnswerForm, JsonSchema, PlainText, Regex
 from allod.core.ids import ModelName, RequestId
 from allod.core.pictures import Gallery, Picture, joined_pieces
@@ -39,7 +40,7 @@ from allod.wire.openai.schema import (
 from allod.wire.openai.tools import answer_form, called, chosen, grammar_form, offered
 from allod.wire.openai.whole import ChatWhole, CompletionWhole
 from allod.wire.pictures import detail_of, hung, source_of
-from allod.wire.refusal import refused, shown_name
+from allod.wire.refusal import shown_name
 from allod.wire.shape import Shape, json_text
 
 _OLD_TOOLS = "functions are the old name of tools; send tools and tool_choice instead"

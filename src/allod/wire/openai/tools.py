@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag
 
-from allod.core.errors import InvalidRequest
+from allod.core.errors import InvalidRequest, refused
 from allod.core.formats import AnswerForm, Grammar, JsonSchema, PlainText, Regex
 from allod.core.formats import JsonObject as AnyObject
 from allod.core.tools import NamedTool, Tool, ToolCall, ToolChoice
@@ -197,7 +197,7 @@ def answer_form(wanted: AnswerFormat | None) -> AnswerForm:
         case _:
             missing = {"json_schema": "json_schema.schema", "regex": "pattern"}.get(wanted.type, wanted.type)
             field = f"response_format.{missing}"
-            raise InvalidRequest(f"{field}: is missing; type {wanted.type} needs it", param=field)
+            raise refused(field, f"is missing; type {wanted.type} needs it")
 
 
 def grammar_form(text: str, param: str) -> Grammar:
@@ -216,7 +216,7 @@ def _arguments(arguments: str | dict[str, object] | None) -> str:
 
 def _require(name: str, tools: tuple[Tool, ...], param: str) -> None:
     if all(tool.name != name for tool in tools):
-        raise InvalidRequest(f"{param}: {name} is not among the tools; send it in tools", param=param)
+        raise refused(param, f"{name} is not among the tools; send it in tools")
 
 
 def shape_of_call(identifier: str, name: str, arguments: str) -> dict[str, object]:

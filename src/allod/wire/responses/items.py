@@ -7,12 +7,12 @@ was never made, so it is left out.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from allod.core.errors import InvalidRequest
+from allod.core.errors import InvalidRequest, refused
 from allod.core.pictures import Gallery, Picture, joined_pieces
 from allod.core.request import Message
 from allod.core.tools import ToolCall
 from allod.wire.pictures import ADDRESS_WANTED, detail_of, hung, source_of
-from allod.wire.refusal import refused, shown_name
+from allod.wire.refusal import shown_name
 from allod.wire.responses.item_schema import (
     PARTS_WANTED,
     CompactionItem,

@@ -7,12 +7,11 @@ from functools import partial
 import msgspec
 from pydantic import TypeAdapter
 
-from allod.core.errors import InvalidRequest
+from allod.core.errors import InvalidRequest, refused
 from allod.core.request import Conversation, GenerationRequest
 from allod.core.sampling import SamplingWishes
 from allod.wire.dialect import Decoded, Envelope
 from allod.wire.openai.request import model_of, validated
-from allod.wire.refusal import refused
 from allod.wire.responses.echo import LOGPROBS, echo_of, ignored_in
 from allod.wire.responses.item_schema import Item, MessageItem, ReferenceItem
 from allod.wire.responses.items import messages_of, unknown_item

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+from allod.core.errors import refused
 from allod.core.formats import AnswerForm, JsonObject, JsonSchema, PlainText
 from allod.core.tools import NamedTool, Tool, ToolChoice
-from allod.wire.refusal import refused, shown_name
+from allod.wire.refusal import shown_name
 from allod.wire.responses.schema import (
     AllowedTools,
     Choice,
