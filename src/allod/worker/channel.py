@@ -4,6 +4,7 @@ import contextlib
 import queue
 import socket
 import threading
+from collections.abc import Callable
 
 from allod.core.messages import AnyCommand, Report, command_decoder, encode
 
@@ -40,6 +41,23 @@ class Channel:
             return self._inbox.get(block=wait)
         except queue.Empty:
             return None
+
+    def obey_all(self, obey: Callable[[AnyCommand], None], *, wait: bool) -> bool:
+        """Have all commands obeyed that are there.
+
+        Args:
+            obey: called with each.
+            wait: until there is one.
+
+        Returns:
+            False when the gateway is gone.
+        """
+        while (command := self.receive(wait=wait)) is not None:
+            if isinstance(command, Closed):
+                return False
+            obey(command)
+            wait = False
+        return True
 
     def send(self, report: Report) -> None:
         """Queue a report; returns at once."""

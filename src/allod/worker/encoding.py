@@ -1,32 +1,14 @@
-"""The loop of a worker that embeds: take commands, compute one batch, report; requests take turns.
+"""The loop of a worker that embeds: take commands, compute one batch, report; requests take turns."""
 
-All of it runs on the calling thread, which is the only one that touches MLX.
-"""
-
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import assert_never
 
-from allod.core.ids import TokenId
-from allod.core.messages import (
-    AnyCommand,
-    Cancel,
-    Drain,
-    Embed,
-    Embedded,
-    Inspect,
-    PrefillProgress,
-    Prepare,
-    Refused,
-    Status,
-    Stepped,
-    Submit,
-    Supply,
-)
+from allod.core.ids import SequenceId, TokenId
+from allod.core.messages import Embed, Embedded, PrefillProgress, Prepare, Refused, Status, Stepped, Submit
 from allod.core.ports import Encoder
 from allod.engine.settings import EngineSettings
-from allod.worker.channel import Channel, Closed
+from allod.worker.channel import Channel
+from allod.worker.jobs import JobLoop
 
 BATCH_TOKENS = 8192
 """Most tokens of a batch, padding included."""
@@ -47,6 +29,10 @@ class _Job:
     def of(cls, embed: Embed) -> "_Job":
         return cls(embed, sorted(range(len(embed.rows)), key=lambda row: len(embed.rows[row])))
 
+    @property
+    def sequences(self) -> tuple[SequenceId, ...]:
+        return self.embed.sequences
+
     def next_batch(self) -> list[int]:
         """The rows to compute next; at least one."""
         longest = len(self.embed.rows[self.waiting[-1]])
@@ -59,82 +45,44 @@ class _Job:
         return sum(len(self.embed.rows[row]) for row in rows)
 
 
-class EncoderLoop:
+class EncoderLoop(JobLoop[_Job]):
     """Drives one encoder. Between two batches every request that waits gets its turn."""
 
     def __init__(self, channel: Channel, encoder: Encoder, settings: EngineSettings) -> None:
-        self._channel = channel
+        super().__init__(channel)
         self._encoder = encoder
         self._settings = settings
-        self._jobs: deque[_Job] = deque()
-        self._draining = False
-        self._open = True
-        self._steps = 0
 
-    def run(self) -> None:
-        """Run until the gateway leaves, or until everything is done after a Drain."""
-        while True:
-            self._take_commands()
-            if not self._open or (self._draining and not self._jobs):
-                return
-            if self._jobs:
-                self._advance(self._jobs.popleft())
+    def take(self, order: Submit | Embed | Prepare) -> None:
+        """Put rows into the line, or refuse them; see `JobLoop`."""
+        if not isinstance(order, Embed):
+            self.channel.send(Refused(order.request, "invalid", _NO_TEXT))
+        elif refused := self._refusal(order):
+            self.channel.send(refused)
+        else:
+            self.jobs.append(_Job.of(order))
 
-    def _advance(self, job: _Job) -> None:
+    def advance(self, job: _Job) -> None:
+        """Compute one batch; what is left of the job goes to the end of the line."""
         batch = job.next_batch()
         vectors = self._encoder.embed([job.embed.rows[row] for row in batch])
         job.vectors.update(zip(batch, vectors, strict=True))
-        self._steps += 1
         if job.waiting:
             done, total = job.tokens(job.vectors), job.tokens(range(len(job.embed.rows)))
             progress = PrefillProgress(job.embed.request, done, total)
-            self._channel.send(Stepped((), (progress,)))
-            self._jobs.append(job)
+            self.channel.send(Stepped((), (progress,)))
+            self.jobs.append(job)
         else:
             ordered = tuple(job.vectors[row] for row in range(len(job.embed.rows)))
-            self._channel.send(Embedded(job.embed.request, ordered))
-
-    def _take_commands(self) -> None:
-        wait = not self._jobs and not self._draining
-        while (command := self._channel.receive(wait=wait)) is not None:
-            wait = False
-            if isinstance(command, Closed):
-                self._open = False
-                return
-            self._obey(command)
-
-    def _obey(self, command: AnyCommand) -> None:
-        match command:
-            case Embed():
-                self._accept(command)
-            case Submit(request=request) | Prepare(request=request):
-                self._channel.send(Refused(request, "invalid", _NO_TEXT))
-            case Supply():
-                pass
-            case Cancel(sequences=sequences):
-                gone = set(sequences)
-                self._jobs = deque(job for job in self._jobs if not gone & set(job.embed.sequences))
-            case Inspect():
-                self._channel.send(self._status())
-            case Drain():
-                self._draining = True
-            case _:
-                assert_never(command)
-
-    def _accept(self, embed: Embed) -> None:
-        refused = self._refusal(embed)
-        if refused is None:
-            self._jobs.append(_Job.of(embed))
-        else:
-            self._channel.send(refused)
+            self.channel.send(Embedded(job.embed.request, ordered))
 
     def _refusal(self, embed: Embed) -> Refused | None:
         facts = self._encoder.facts
-        if self._draining:
+        if self.draining:
             return Refused(
                 embed.request, "draining", "The model is being unloaded; ask again.", _RETRY_SECONDS
             )
-        if len(self._jobs) >= self._settings.max_queued_requests:
+        if len(self.jobs) >= self._settings.max_queued_requests:
             return Refused(embed.request, "queue_full", "Too many requests wait; ask again.", _RETRY_SECONDS)
         if not embed.rows or not all(embed.rows):
             return Refused(embed.request, "invalid", "input: a row has no tokens; send at least one")
@@ -146,15 +94,16 @@ class EncoderLoop:
             return Refused(embed.request, "invalid", f"input: token ids run from 0 to {facts.vocabulary - 1}")
         return None
 
-    def _status(self) -> Status:
+    def status(self) -> Status:
+        """Requests that wait; see `JobLoop`."""
         return Status(
             rows=0,
-            prefilling=min(1, len(self._jobs)),
-            queued=max(0, len(self._jobs) - 1),
-            queued_tokens=sum(job.tokens(job.waiting) for job in self._jobs),
+            prefilling=min(1, len(self.jobs)),
+            queued=max(0, len(self.jobs) - 1),
+            queued_tokens=sum(job.tokens(job.waiting) for job in self.jobs),
             reserved_bytes=0,
             memory=self._encoder.memory(),
-            steps=self._steps,
+            steps=self.steps,
         )
 
 

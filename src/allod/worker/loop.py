@@ -30,7 +30,7 @@ from allod.core.ports import Encoder, Flight, Preprocessor, Runner
 from allod.core.step import StepPlan
 from allod.engine.scheduler import Scheduler
 from allod.engine.settings import EngineSettings
-from allod.worker.channel import Channel, Closed
+from allod.worker.channel import Channel
 
 LoadProgress = Callable[[str, float | None], None]
 Loader = Callable[[LoadProgress], Runner]
@@ -106,7 +106,6 @@ class EngineLoop:
         self._scheduler = scheduler
         self._airborne: _Airborne | None = None
         self._draining = False
-        self._open = True
         self._hungry = False
         self._steps = 0
 
@@ -118,8 +117,8 @@ class EngineLoop:
                 supervisor starts another: better than a queue that never moves.
         """
         while True:
-            self._take_commands()
-            if not self._open or (self._draining and self._is_still):
+            wait = (self._is_still and not self._draining) or self._hungry
+            if not self._channel.obey_all(self._obey, wait=wait) or (self._draining and self._is_still):
                 return
             plan = self._scheduler.plan()
             for wanted in self._scheduler.take_wanted():
@@ -145,15 +144,6 @@ class EngineLoop:
         self._steps += 1
         if stepped != Stepped(()):
             self._channel.send(stepped)
-
-    def _take_commands(self) -> None:
-        wait = (self._is_still and not self._draining) or self._hungry
-        while (command := self._channel.receive(wait=wait)) is not None:
-            wait = False
-            if isinstance(command, Closed):
-                self._open = False
-                return
-            self._obey(command)
 
     def _obey(self, command: AnyCommand) -> None:
         match command:

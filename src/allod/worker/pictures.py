@@ -5,26 +5,11 @@ neither the server nor a model with it. What was made stays for a while, since m
 twice: for their place in the prompt, and for what the tower reads.
 """
 
-from collections import deque
-from typing import assert_never
-
-from allod.core.messages import (
-    MAX_FRAME_BYTES,
-    AnyCommand,
-    Cancel,
-    Drain,
-    Embed,
-    Inspect,
-    Prepare,
-    Prepared,
-    Refused,
-    Status,
-    Submit,
-    Supply,
-)
+from allod.core.messages import MAX_FRAME_BYTES, Embed, Prepare, Prepared, Refused, Status, Submit
 from allod.core.pictures import Digest, PictureRefused, PreparedPicture
 from allod.core.ports import Preprocessor
-from allod.worker.channel import Channel, Closed
+from allod.worker.channel import Channel
+from allod.worker.jobs import JobLoop
 
 MOST_TENSOR_BYTES = MAX_FRAME_BYTES - 2**20
 """What passes between processes in one frame, beside what else is in it."""
@@ -32,7 +17,7 @@ MOST_TENSOR_BYTES = MAX_FRAME_BYTES - 2**20
 _NOT_HERE = "this process prepares pictures and does nothing else"
 
 
-class PictureLoop:
+class PictureLoop(JobLoop[Prepare]):
     """Drives one preprocessor, one picture at a time.
 
     Args:
@@ -42,33 +27,27 @@ class PictureLoop:
     """
 
     def __init__(self, channel: Channel, preprocessor: Preprocessor, kept_bytes: int) -> None:
-        self._channel = channel
+        super().__init__(channel)
         self._preprocessor = preprocessor
         self._kept_bytes = kept_bytes
         self._kept: dict[Digest, PreparedPicture] = {}
-        self._jobs: deque[Prepare] = deque()
-        self._draining = False
-        self._open = True
-        self._steps = 0
 
-    def run(self) -> None:
-        """Run until the gateway leaves, or until everything is done after a Drain."""
-        while True:
-            self._take_commands()
-            if not self._open or (self._draining and not self._jobs):
-                return
-            if self._jobs:
-                self._answer(self._jobs.popleft())
+    def take(self, order: Submit | Embed | Prepare) -> None:
+        """Put a picture into the line; see `JobLoop`."""
+        if isinstance(order, Prepare):
+            self.jobs.append(order)
+        else:
+            self.channel.send(Refused(order.request, "invalid", _NOT_HERE))
 
-    def _answer(self, job: Prepare) -> None:
-        self._steps += 1
+    def advance(self, job: Prepare) -> None:
+        """Make a picture ready, or refuse it."""
         try:
             made = self._prepared(job)
         except PictureRefused as refusal:
-            self._channel.send(Refused(job.request, "invalid", str(refusal)))
+            self.channel.send(Refused(job.request, "invalid", str(refusal)))
             return
         tensors = made.tensors if job.wants_tensors else ()
-        self._channel.send(Prepared(job.request, made.tokens, made.tensor_bytes, tensors))
+        self.channel.send(Prepared(job.request, made.tokens, made.tensor_bytes, tensors))
 
     def _prepared(self, job: Prepare) -> PreparedPicture:
         made = self._kept.pop(job.digest, None)
@@ -82,42 +61,16 @@ class PictureLoop:
             del self._kept[next(iter(self._kept))]
         return made
 
-    def _take_commands(self) -> None:
-        wait = not self._jobs and not self._draining
-        while (command := self._channel.receive(wait=wait)) is not None:
-            wait = False
-            if isinstance(command, Closed):
-                self._open = False
-                return
-            self._obey(command)
-
-    def _obey(self, command: AnyCommand) -> None:
-        match command:
-            case Prepare():
-                self._jobs.append(command)
-            case Submit(request=request) | Embed(request=request):
-                self._channel.send(Refused(request, "invalid", _NOT_HERE))
-            case Cancel(sequences=sequences):
-                gone = set(sequences)
-                self._jobs = deque(job for job in self._jobs if not gone & set(job.sequences))
-            case Inspect():
-                self._channel.send(self._status())
-            case Drain():
-                self._draining = True
-            case Supply():
-                pass
-            case _:
-                assert_never(command)
-
-    def _status(self) -> Status:
+    def status(self) -> Status:
+        """Pictures that wait; see `JobLoop`."""
         return Status(
             rows=0,
             prefilling=0,
-            queued=len(self._jobs),
+            queued=len(self.jobs),
             queued_tokens=0,
             reserved_bytes=0,
             memory=self._preprocessor.memory(),
-            steps=self._steps,
+            steps=self.steps,
         )
 
 

@@ -5,12 +5,11 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from tests.scaffolding.worker_end import WorkerEnd
 
 from allod.core.ids import RequestId, SequenceId
 from allod.core.messages import (
-    AnyReport,
     Cancel,
-    Command,
     Drain,
     Embed,
     Embedded,
@@ -20,8 +19,6 @@ from allod.core.messages import (
     Refused,
     Status,
     Stepped,
-    encode,
-    report_decoder,
 )
 from allod.core.ports import Encoder
 from allod.engine.settings import EngineSettings
@@ -32,49 +29,28 @@ from allod.worker.encoding import BATCH_TOKENS, EncoderLoop
 from allod.worker.loop import EXIT_ORDERLY, attend
 
 
-class Gateway:
-    """The other end of the socket pair, and the thread that serves. `gate` holds the batches back."""
+class Gateway(WorkerEnd):
+    """The end of a worker that embeds. `gate` holds the batches back."""
 
     def __init__(self) -> None:
         self.gate = threading.Semaphore(0)
         self.encoder = FakeEncoder(self._pass_gate)
-        self._end, worker_end = socket.socketpair()
-        self._end.settimeout(10)
-        self._decoder = report_decoder()
-        self._reports: list[AnyReport] = []
-        self.code: int | None = None
-        self._thread = threading.Thread(target=self._serve, args=(worker_end,))
-        self._thread.start()
+        super().__init__(self._serve)
 
-    def _serve(self, worker_end: socket.socket) -> None:
+    def _serve(self, worker_end: socket.socket) -> int:
         def drive(channel: Channel, encoder: Encoder) -> None:
             EncoderLoop(channel, encoder, EngineSettings(max_queued_requests=2)).run()
 
         def load(_: object) -> Encoder:
             return self.encoder
 
-        self.code = attend(worker_end, load, drive)
+        return attend(worker_end, load, drive)
 
     def _pass_gate(self) -> None:
         assert self.gate.acquire(timeout=10)
 
-    def send(self, *commands: Command) -> None:
-        self._end.sendall(b"".join(map(encode, commands)))
-
-    def next(self) -> AnyReport:
-        while not self._reports:
-            data = self._end.recv(65536)
-            if not data:
-                raise EOFError
-            self._reports.extend(self._decoder.feed(data))
-        return self._reports.pop(0)
-
-    def join(self) -> None:
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-
     def leave(self) -> None:
-        self._end.close()
+        self.close()
         self.gate.release(100)
         self.join()
 

@@ -1,17 +1,14 @@
 """The loop between a socket and a runner: it loads, answers, drains, and ends in an orderly way."""
 
-import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
+from tests.scaffolding.worker_end import WorkerEnd
 
 from allod.core.ids import RequestId, SequenceId, TenantId
 from allod.core.messages import (
     Admitted,
-    AnyReport,
     Cancel,
-    Command,
     Drain,
     Embed,
     Inspect,
@@ -22,8 +19,6 @@ from allod.core.messages import (
     Status,
     Stepped,
     Submit,
-    encode,
-    report_decoder,
 )
 from allod.core.sampling import Sampling
 from allod.engine.settings import EngineSettings
@@ -34,46 +29,18 @@ from allod.worker.loop import EXIT_LOAD_FAILED, EXIT_ORDERLY, LoadProgress, Load
 FACTS = tiny_facts()
 
 
-class Gateway:
-    """The other end of the socket pair, and the thread that serves."""
+class Gateway(WorkerEnd):
+    """The end of a worker that generates, or cannot load."""
 
     def __init__(self, *, refusal: str = "") -> None:
-        self._end, worker_end = socket.socketpair()
-        self._end.settimeout(10)
-        self._decoder = report_decoder()
-        self._reports: list[AnyReport] = []
-        self.code: int | None = None
         self._refusal = refusal
-        self._thread = threading.Thread(target=self._serve, args=(worker_end,))
-        self._thread.start()
-
-    def _serve(self, worker_end: socket.socket) -> None:
-        self.code = serve(worker_end, self._load, EngineSettings())
+        super().__init__(lambda worker_end: serve(worker_end, self._load, EngineSettings()))
 
     def _load(self, progress: LoadProgress) -> FakeRunner:
         progress("pretending", 0.5)
         if self._refusal:
             raise LoadRefused(self._refusal)
         return FakeRunner(FACTS)
-
-    def send(self, command: Command) -> None:
-        self._end.sendall(encode(command))
-
-    def next(self) -> AnyReport:
-        while not self._reports:
-            data = self._end.recv(65536)
-            if not data:
-                raise EOFError
-            self._reports.extend(self._decoder.feed(data))
-        return self._reports.pop(0)
-
-    def leave(self) -> None:
-        self._end.close()
-        self.join()
-
-    def join(self) -> None:
-        self._thread.join(10)
-        assert not self._thread.is_alive()
 
 
 @pytest.fixture

@@ -1,17 +1,14 @@
 """The engine loop and pictures: it asks, waits without spinning, goes on when they come, can be stopped."""
 
-import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
+from tests.scaffolding.worker_end import WorkerEnd
 
 from allod.core.ids import RequestId, SequenceId
 from allod.core.messages import (
     Admitted,
-    AnyReport,
     Cancel,
-    Command,
     Drain,
     Inspect,
     Prepare,
@@ -22,8 +19,6 @@ from allod.core.messages import (
     Submit,
     Supply,
     Wanted,
-    encode,
-    report_decoder,
 )
 from allod.core.pictures import Digest, PictureSpan, Tensor
 from allod.core.step import Sight
@@ -37,31 +32,11 @@ A, B = (Digest(bytes([number] * 32)) for number in (1, 2))
 SIZE = 50
 
 
-class Gateway:
-    """The other end of the socket pair, and the thread that serves."""
+class Gateway(WorkerEnd):
+    """The end of a worker that sees."""
 
     def __init__(self) -> None:
-        self._end, worker_end = socket.socketpair()
-        self._end.settimeout(10)
-        self._decoder = report_decoder()
-        self._reports: list[AnyReport] = []
-        self.code: int | None = None
-        self._thread = threading.Thread(target=self._serve, args=(worker_end,))
-        self._thread.start()
-
-    def _serve(self, worker_end: socket.socket) -> None:
-        self.code = serve(worker_end, lambda _: FakeRunner(FACTS), EngineSettings())
-
-    def send(self, *commands: Command) -> None:
-        self._end.sendall(b"".join(map(encode, commands)))
-
-    def next(self) -> AnyReport:
-        while not self._reports:
-            data = self._end.recv(65536)
-            if not data:
-                raise EOFError
-            self._reports.extend(self._decoder.feed(data))
-        return self._reports.pop(0)
+        super().__init__(lambda worker_end: serve(worker_end, lambda _: FakeRunner(FACTS), EngineSettings()))
 
     def wanted(self) -> Wanted:
         while not isinstance(report := self.next(), Wanted):
@@ -84,14 +59,6 @@ class Gateway:
                     said += emission.tokens
                     if emission.finish:
                         return tuple(said)
-
-    def join(self) -> None:
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-
-    def leave(self) -> None:
-        self._end.close()
-        self.join()
 
 
 @pytest.fixture

@@ -5,12 +5,11 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from tests.scaffolding.worker_end import WorkerEnd
 
 from allod.core.ids import RequestId, SequenceId
 from allod.core.messages import (
-    AnyReport,
     Cancel,
-    Command,
     Drain,
     Embed,
     Inspect,
@@ -20,8 +19,6 @@ from allod.core.messages import (
     Refused,
     Status,
     Supply,
-    encode,
-    report_decoder,
 )
 from allod.core.pictures import Digest, PictureRefused, PreparedPicture, Tensor
 from allod.core.ports import Preprocessor
@@ -62,45 +59,24 @@ def tensor(size: int) -> Tensor:
     return Tensor("pixels", "uint8", (size,), bytes(size))
 
 
-class Gateway:
-    """The other end of the socket pair, and the thread that serves."""
+class Gateway(WorkerEnd):
+    """The end of a worker that prepares pictures."""
 
     def __init__(self) -> None:
         self.preparer = Preparer()
-        self._end, worker_end = socket.socketpair()
-        self._end.settimeout(10)
-        self._decoder = report_decoder()
-        self._reports: list[AnyReport] = []
-        self.code: int | None = None
-        self._thread = threading.Thread(target=self._serve, args=(worker_end,))
-        self._thread.start()
+        super().__init__(self._serve)
 
-    def _serve(self, worker_end: socket.socket) -> None:
+    def _serve(self, worker_end: socket.socket) -> int:
         def drive(channel: Channel, preprocessor: Preprocessor) -> None:
             PictureLoop(channel, preprocessor, KEPT_BYTES).run()
 
         def load(_: object) -> Preprocessor:
             return self.preparer
 
-        self.code = attend(worker_end, load, drive)
-
-    def send(self, *commands: Command) -> None:
-        self._end.sendall(b"".join(map(encode, commands)))
-
-    def next(self) -> AnyReport:
-        while not self._reports:
-            data = self._end.recv(65536)
-            if not data:
-                raise EOFError
-            self._reports.extend(self._decoder.feed(data))
-        return self._reports.pop(0)
-
-    def join(self) -> None:
-        self._thread.join(10)
-        assert not self._thread.is_alive()
+        return attend(worker_end, load, drive)
 
     def leave(self) -> None:
-        self._end.close()
+        self.close()
         self.preparer.gate.release(100)
         self.join()
 
