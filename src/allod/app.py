@@ -56,7 +56,7 @@ def compose(settings: Settings) -> Gateway:
     catalog = Catalog(settings.models_folder)
     resident = preloaded(settings, catalog)
     residency = Residency(worker_command(settings, catalog), settings.local)
-    pictures = LocalPictures(picture_command(settings, catalog), settings.local, settings.media)
+    pictures = LocalPictures(worker_command(settings, catalog, "pictures"), settings.local, settings.media)
     prompts = PromptRenderer(catalog.folder, settings.prompts, pictures)
     backend = LocalBackend(residency, prompts, settings.local, pictures)
     embedder = LocalEmbedder(residency, catalog.folder)
@@ -127,25 +127,17 @@ def serve(settings: Settings, on_listening: OnListening = log_address) -> int:
     return run(gateway.app, settings.api, gateway.feeds, on_listening)
 
 
-def worker_command(settings: Settings, catalog: Catalog) -> WorkerCommand:
-    """How to start the worker of a model."""
+def worker_command(settings: Settings, catalog: Catalog, purpose: str | None = None) -> WorkerCommand:
+    """How to start a process for a model; its purpose is the model's own unless another is named."""
     encoded = WorkerSettings.of(settings).to_json()
-    return lambda card: _worker_argv(catalog, card, encoded, card.purpose)
 
+    def command(card: ModelCard) -> Sequence[str]:
+        model = ("--model", str(catalog.folder(card)))
+        context = ("--context-tokens", str(card.context_tokens))
+        doing = ("--purpose", purpose or card.purpose)
+        return (sys.executable, "-m", "allod.worker", *model, "--settings", encoded, *context, *doing)
 
-def picture_command(settings: Settings, catalog: Catalog) -> WorkerCommand:
-    """How to start the process that makes pictures ready for a model."""
-    encoded = WorkerSettings.of(settings).to_json()
-    return lambda card: _worker_argv(catalog, card, encoded, "pictures")
-
-
-def _worker_argv(catalog: Catalog, card: ModelCard, settings: str, purpose: str) -> Sequence[str]:
-    model = ("--model", str(catalog.folder(card)))
-    context = ("--context-tokens", str(card.context_tokens))
-    return (
-        *(sys.executable, "-m", "allod.worker", *model),
-        *("--settings", settings, *context, "--purpose", purpose),
-    )
+    return command
 
 
 def preloaded(settings: Settings, catalog: Catalog) -> tuple[ModelCard, ...]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from allod.core.pictures import mark_of
-from allod.text.expansion import Expansion, spliced
+from allod.text.expansion import spliced
 from allod.text.tokenizer import FileTokenCodec
 
 CORPUS = [
@@ -91,7 +91,7 @@ def test_the_tokens_are_those_of_the_whole_text(name: str, data: st.DataObject) 
     )
     whole = ["".join(parts) for parts in texts]
     assume(name not in AMBIGUOUS or not any(text.startswith(" ") for text in whole))
-    expansions = [Expansion(codec.encode(text, special=False)) for text in whole]
+    expansions = [codec.encode(text, special=False) for text in whole]
     between = data.draw(st.lists(st.tuples(mixed, st.sampled_from(range(len(texts)))), max_size=6))
     end = data.draw(mixed)
     prompt = "".join(text + mark_of(index) for text, index in between) + end
@@ -102,7 +102,7 @@ def test_the_tokens_are_those_of_the_whole_text(name: str, data: st.DataObject) 
     assert [place.picture for place in done.places] == [index for _, index in between]
     assert all(left.start + left.length <= right.start for left, right in pairwise(done.places))
     for place in done.places:
-        tokens = expansions[place.picture].tokens
+        tokens = expansions[place.picture]
         at = [at for at, token in enumerate(tokens) if token in codec.special_tokens]
         core = tokens[at[0] : at[-1] + 1]
         assert done.tokens[place.start : place.start + place.length] == core

@@ -24,7 +24,7 @@ from allod.runner.probe import measure
 from allod.runner.processor import MlxProcessor, load_preprocessor
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
-from allod.text.expansion import Expansion, spliced
+from allod.text.expansion import spliced
 from tests.scaffolding.families import DEVICE
 from tests.scaffolding.vision_families import save_vision_family
 
@@ -81,7 +81,7 @@ class Seer:
         prompt = template.render(conversation)
         form = template.picture_form
         made = [self.processor.prepare(png_of(image), form, MAX_PIXELS) for image in images]
-        placed = spliced(prompt, [Expansion(each.tokens) for each in made], self.kit.codec)
+        placed = spliced(prompt, [each.tokens for each in made], self.kit.codec)
         digests = [_digest(made, index) for index in range(len(made))]
         spans = tuple(
             PictureSpan(place.start, place.length, digests[place.picture], made[place.picture].tensor_bytes)

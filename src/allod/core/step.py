@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from allod.core.ids import SequenceId, TokenId
-from allod.core.pictures import Digest
+from allod.core.pictures import Digest, PictureSpan
 from allod.core.sampling import Sampling
 
 
@@ -202,6 +202,14 @@ class Sight(msgspec.Struct, frozen=True):
     cache_bytes: int
     whole_spans: bool = False
     most_scores_bytes: int = 2**62
+
+    def feature_bytes(self, span: PictureSpan) -> int:
+        """What is kept of a picture that was looked at."""
+        return span.length * self.feature_bytes_per_token
+
+    def shelf_bytes(self, span: PictureSpan) -> int:
+        """Most bytes that are held of a picture at a time: its tensors until its features are there."""
+        return span.tensor_bytes + self.feature_bytes(span)
 
     def transient_bytes(self, tensor_bytes: int) -> int:
         """Most bytes that looking at a picture takes for the time being."""

@@ -3,7 +3,7 @@
 from allod.core.messages import Refused, Submit
 from allod.core.step import Sight
 
-_PAIR_ORDER = "messages: the places of the pictures are not in order, or not within the prompt"
+_OUT_OF_PLACE = "messages: the places of the pictures are not in order, or not within the prompt"
 
 
 class PictureAdmission:
@@ -35,7 +35,7 @@ class PictureAdmission:
 
     def _shortage(self, submit: Submit, sight: Sight) -> Refused | None:
         for index, span in enumerate(submit.pictures):
-            needed = span.tensor_bytes + span.length * sight.feature_bytes_per_token
+            needed = sight.shelf_bytes(span)
             if needed > sight.cache_bytes:
                 return Refused(
                     submit.request,
@@ -52,10 +52,10 @@ def _flaw(submit: Submit) -> str | None:
     end = 0
     for span in submit.pictures:
         if span.start < end or span.length < 1:
-            return _PAIR_ORDER
+            return _OUT_OF_PLACE
         end = span.end
     if end > len(submit.tokens):
-        return _PAIR_ORDER
+        return _OUT_OF_PLACE
     if end == len(submit.tokens):
         # The last token is read by the first decode step, which reads tokens only.
         return "messages: the prompt ends with a picture; let words follow it"

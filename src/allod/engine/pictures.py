@@ -50,10 +50,6 @@ class PictureShelf:
         """Whether a picture must be read in one chunk."""
         return self._sight is not None and self._sight.whole_spans
 
-    def needed_bytes(self, span: PictureSpan) -> int:
-        """Most bytes that a picture takes on the shelf: its tensors until its features are there."""
-        return span.tensor_bytes + self._feature_bytes(span)
-
     def stage(self, digest: Digest) -> Stage | None:
         """What is known of a picture; None when nothing is."""
         entry = self._entries.get(digest)
@@ -79,7 +75,8 @@ class PictureShelf:
             What the runner is to forget for it; None when there is no room beside those that are kept.
         """
         assert self._sight is not None
-        spare = self._sight.cache_bytes - self.needed_bytes(span)
+        size_bytes = self._sight.shelf_bytes(span)
+        spare = self._sight.cache_bytes - size_bytes
         kept_bytes = sum(entry.size_bytes for digest, entry in self._entries.items() if digest in keep)
         if kept_bytes > spare:
             return None
@@ -88,7 +85,7 @@ class PictureShelf:
             if self.used_bytes <= spare:
                 break
             leaving += self._drop(digest)
-        self._put(span.digest, _Entry(Stage.ASKED, self.needed_bytes(span)))
+        self._put(span.digest, _Entry(Stage.ASKED, size_bytes))
         return leaving
 
     def supply(self, digest: Digest) -> bool:
@@ -101,17 +98,15 @@ class PictureShelf:
     def see(self, span: PictureSpan) -> None:
         """The features are there, and the tensors gone. One that was forgotten meanwhile stays so."""
         if self.stage(span.digest) is Stage.HELD:
+            assert self._sight is not None
             self._drop(span.digest)
-            self._put(span.digest, _Entry(Stage.SEEN, self._feature_bytes(span)))
+            self._put(span.digest, _Entry(Stage.SEEN, self._sight.feature_bytes(span)))
             self.seen_count += 1
 
     def withdraw(self, digest: Digest) -> None:
         """Who asked for a picture wants it no more; whoever else does asks again."""
         if self.stage(digest) is Stage.ASKED:
             self._drop(digest)
-
-    def _feature_bytes(self, span: PictureSpan) -> int:
-        return span.length * (self._sight.feature_bytes_per_token if self._sight else 0)
 
     def _put(self, digest: Digest, entry: _Entry) -> None:
         self._entries[digest] = entry

@@ -17,7 +17,7 @@ from allod.core.request import Conversation, GenerationRequest, Infill, RawText,
 from allod.local.kit import Chat, Kit, load_kit
 from allod.local.pictures import LaidOut, Pictures
 from allod.local.reading import Reading
-from allod.text.expansion import Expansion, Spliced, spliced
+from allod.text.expansion import Spliced, spliced
 from allod.text.grammar import GrammarWish
 from allod.text.infill import infill_prompt
 from allod.text.markup import Dialect, Parser, ReasoningMarks
@@ -249,7 +249,7 @@ def _placed(prompt: str, laid: Sequence[LaidOut], kit: Kit) -> Spliced:
     """The prompt's tokens. A template writes the special ones itself; the tokenizer adds none."""
     if not laid:
         return Spliced(kit.codec.encode(prompt, special=False), ())
-    return spliced(prompt, [Expansion(picture.tokens) for picture in laid], kit.codec)
+    return spliced(prompt, [picture.tokens for picture in laid], kit.codec)
 
 
 def _infilled(gap: Infill, kit: Kit, card: ModelCard) -> str:

@@ -10,7 +10,7 @@ from mlx_lm.utils import load_model
 
 from allod.device.base import Platform
 from allod.runner.form import bring_into_form, require_fit, size_bytes, wanted_form
-from allod.runner.loaded import CannotLoad, Config, LoadedModel
+from allod.runner.loaded import CannotLoad, Config, LoadedModel, not_installed, part
 from allod.runner.network import TextNetwork
 from allod.runner.settings import RunnerSettings
 
@@ -44,7 +44,7 @@ def load(folder: Path, settings: RunnerSettings, platform: Platform, budget_byte
         seeing = import_module("allod.runner.load_vision")
         return seeing.load(folder, config, settings, platform, budget_bytes)
     except ImportError as error:
-        reason = f"mlx-vlm is not installed here ({error}); install allod with its extra `vision`"
+        reason = not_installed(error)
     except CannotLoad as error:
         reason = str(error)
     if settings.vision == "on":
@@ -88,10 +88,9 @@ def _load_text(
     require_fit(model, stored_bytes, words, budget_bytes)
     mx.eval(model.parameters())
     mx.clear_cache()
-    text = cast("dict[str, object]", config.get("text_config") or {})
     return LoadedModel(
         network=TextNetwork(model),
-        config={**config, **text},
+        config={**config, **part(config, "text_config")},
         compute=words,
         weights_bytes=mx.get_active_memory(),
         blind_because=blind_because,

@@ -12,7 +12,7 @@ from mlx_vlm.utils import get_model_type, load_model
 from allod.device.base import Platform
 from allod.runner.arch.model import VisionLanguageModel, image_token_of
 from allod.runner.form import bring_into_form, require_fit, size_bytes, wanted_form
-from allod.runner.loaded import CannotLoad, Config, LoadedModel, gib
+from allod.runner.loaded import CannotLoad, Config, LoadedModel, gib, text_part
 from allod.runner.settings import RunnerSettings
 from allod.runner.sight import sight_of
 from allod.runner.vision import Picturing, SeeingNetwork
@@ -50,17 +50,15 @@ def load(
     mx.eval(model.parameters())
     mx.clear_cache()
     network = SeeingNetwork(model, picturing, platform.attention_strip_bytes)
-    text = _part(config, "text_config") or _part(config, "llm_config")
-    item_bytes = _item_bytes(model)
     sight = msgspec.structs.replace(
-        sight_of(config, item_bytes, platform.attention_strip_bytes),
+        sight_of(config, _item_bytes(model), platform.attention_strip_bytes),
         weights_bytes=tower_bytes,
         cache_bytes=cache_bytes,
         whole_spans=network.whole_spans,
     )
     return LoadedModel(
         network=network,
-        config={**config, **text},
+        config={**config, **text_part(config)},
         compute=words,
         weights_bytes=mx.get_active_memory(),
         sight=None if blind_because else sight,
@@ -69,11 +67,10 @@ def load(
 
 
 def _picturing(config: Config, model: VisionLanguageModel) -> Picturing:
-    image_token = image_token_of(model.config)
-    if image_token is None:
-        raise CannotLoad("config.json does not say which token stands for a picture (image_token_id)")
     merge: object = getattr(getattr(model.config, "vision_config", None), "spatial_merge_size", 1)
-    return Picturing(get_model_type(config) or "", image_token, merge if isinstance(merge, int) else 1)
+    return Picturing(
+        get_model_type(config) or "", image_token_of(model.config), merge if isinstance(merge, int) else 1
+    )
 
 
 def _shortage(model: VisionLanguageModel, tower_bytes: int, cache_bytes: int, budget_bytes: int) -> str:
@@ -97,8 +94,3 @@ def _item_bytes(model: VisionLanguageModel) -> int:
     """Bytes of one activation: what the embedding of a token is made of."""
     embeddings = model.get_input_embeddings(mx.array([[0]])).to_dict()["inputs_embeds"]
     return 2 if embeddings is None else embeddings.dtype.size
-
-
-def _part(config: Config, name: str) -> Config:
-    found = config.get(name)
-    return cast("Config", found) if isinstance(found, dict) else {}

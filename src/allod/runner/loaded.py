@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from allod.core.step import Sight
 from allod.runner.network import Network
@@ -40,6 +41,17 @@ class LoadedModel:
         return number(self.config, *names, default=default)
 
 
+def part(config: Config, name: str) -> Config:
+    """A part of a config that has entries of its own; empty where there is none."""
+    found = config.get(name)
+    return cast("Config", found) if isinstance(found, dict) else {}
+
+
+def text_part(config: Config) -> Config:
+    """What a config says of the language model, where it also tells of others."""
+    return part(config, "text_config") or part(config, "llm_config")
+
+
 def number(config: Config, *names: str, default: int) -> int:
     """The first of these entries that is a positive integer."""
     for name in names:
@@ -55,6 +67,11 @@ def too_large(needed_bytes: int, budget_bytes: int) -> str:
         f"the model needs {gib(needed_bytes)} and this worker's budget is {gib(budget_bytes)} "
         "(device.memory_budget_bytes)"
     )
+
+
+def not_installed(error: ImportError) -> str:
+    """That mlx-vlm is missing, and what brings it."""
+    return f"mlx-vlm is not installed here ({error}); install allod with its extra `vision`"
 
 
 def gib(size_bytes: int) -> str:

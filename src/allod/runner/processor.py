@@ -14,13 +14,12 @@ from allod.core.pictures import PictureRefused, PreparedPicture, Tensor
 from allod.core.step import MemoryReading, ModelFacts
 from allod.media.decode import decode, scaled
 from allod.media.settings import Limits
-from allod.runner.arch.layout import Layout, layout_of
+from allod.runner.arch.layout import IDS, Layout, layout_of
 from allod.runner.arch.model import image_token_of
 from allod.runner.load import refuse_code
 from allod.runner.loaded import CannotLoad, Config
 
-_IDS = "input_ids"
-_ALONG_TOKENS = frozenset({_IDS, "attention_mask", "token_type_ids", "mm_token_type_ids"})
+_ALONG_TOKENS = frozenset({IDS, "attention_mask", "token_type_ids", "mm_token_type_ids"})
 """What a processor gives for each token; the runner makes its own for the prompt as a whole."""
 
 
@@ -74,7 +73,7 @@ class MlxProcessor:
         return MemoryReading(mx.get_active_memory(), mx.get_cache_memory(), mx.get_peak_memory())
 
     def _prepared(self, made: Mapping[str, object]) -> PreparedPicture:
-        tokens = tuple(int(token) for token in _numbers(made[_IDS]).reshape(-1))
+        tokens = tuple(int(token) for token in _numbers(made[IDS]).reshape(-1))
         if self._image_token not in tokens:
             raise PictureRefused(
                 "has no place in what this model's chat template writes for pictures; send words only, "
@@ -96,7 +95,7 @@ def load_preprocessor(folder: Path, limits: Limits) -> MlxProcessor:
     try:
         # The family's module also teaches transformers which processor the family has.
         package, model_type = get_model_and_args(config)
-        image_token = image_token_of(package.ModelConfig.from_dict(_complete(config)))
+        family_config: object = package.ModelConfig.from_dict(_complete(config))
         own = load_image_processor(folder)
         processor = load_processor(folder, add_detokenizer=False)
     except Exception as error:  # as many errors as families
@@ -104,26 +103,15 @@ def load_preprocessor(folder: Path, limits: Limits) -> MlxProcessor:
             f"its image processor cannot be made: {error}; import the checkpoint again, with all of its "
             "*processor*.json files"
         ) from error
-    if image_token is None:
-        raise CannotLoad("config.json does not say which token stands for a picture (image_token_id)")
     if own is not None:
         processor.image_processor = own
-    return MlxProcessor(layout_of(model_type, processor), image_token, limits)
+    return MlxProcessor(layout_of(model_type, processor), image_token_of(family_config), limits)
 
 
 def _complete(config: Config) -> Config:
     """A config as mlx-vlm's loader hands it to a family."""
     text: object = config.get("llm_config", {})
     return {"text_config": text, "vision_config": {}, "audio_config": {}, **config}
-
-
-def _is_array(value: object) -> bool:
-    """What the tower reads, and not a number or a list of numbers that tells about it."""
-    if isinstance(value, list):
-        parts = cast("list[object]", value)
-        return bool(parts) and _is_array(parts[0])
-    shape: object = getattr(value, "shape", ())
-    return bool(shape)
 
 
 def _numbers(value: object) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from allod.core.step import Sight
-from allod.runner.loaded import Config, number
+from allod.runner.loaded import Config, number, part, text_part
 
 _PIXEL_BYTES = 4
 """Processors give float32."""
@@ -29,7 +29,7 @@ def sight_of(config: Config, item_bytes: int, strip_bytes: int) -> Sight:
     patches it holds N times some arrays of the tower's width and its inner width, and `heads * N^2` scores,
     of which a strip is there at a time. Where a tower sees tiles, or attention is fused, there are fewer.
     """
-    vision, text = _part(config, "vision_config"), _part(config, "text_config") or _part(config, "llm_config")
+    vision = part(config, "vision_config")
     hidden = number(vision, "hidden_size", "embed_dim", "width", default=1152)
     inner = number(vision, "intermediate_size", default=4 * hidden)
     heads = number(vision, "num_attention_heads", "num_heads", "heads", default=16)
@@ -39,7 +39,7 @@ def sight_of(config: Config, item_bytes: int, strip_bytes: int) -> Sight:
     scores = _SCORES_COPIES * item_bytes * heads
     return Sight(
         weights_bytes=0,
-        feature_bytes_per_token=_feature_bytes(vision, {**config, **text}, item_bytes),
+        feature_bytes_per_token=_feature_bytes(vision, {**config, **text_part(config)}, item_bytes),
         transient_per_byte=each + _PIXEL_COPIES * item_bytes / _PIXEL_BYTES,
         transient_per_byte_squared=scores / patch_bytes**2,
         cache_bytes=0,
@@ -56,8 +56,3 @@ def _feature_bytes(vision: Config, text: Config, item_bytes: int) -> int:
     )
     hidden = number(text, "hidden_size", "d_model", default=4096)
     return item_bytes * (layers * hidden + own) + _PLACE_BYTES
-
-
-def _part(config: Config, name: str) -> Config:
-    found = config.get(name)
-    return cast("Config", found) if isinstance(found, dict) else {}

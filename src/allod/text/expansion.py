@@ -12,16 +12,8 @@ from typing import NamedTuple, Protocol
 from allod.core.ids import TokenId
 from allod.core.pictures import marks_in, pieces_of
 
-
-@dataclass(frozen=True, slots=True)
-class Expansion:
-    """What a model's image processor makes of one picture.
-
-    Attributes:
-        tokens: all tokens that it puts in the place of the picture's form, tokenised by itself.
-    """
-
-    tokens: tuple[TokenId, ...]
+Expansion = tuple[TokenId, ...]
+"""All tokens that a model's image processor puts in the place of a picture's form, tokenised by itself."""
 
 
 class PicturePlace(NamedTuple):
@@ -78,7 +70,7 @@ def spliced(prompt: str, expansions: Sequence[Expansion], codec: LocatingCodec) 
         expansions: what the processor made of the pictures.
         codec: the model's tokenizer.
     """
-    laid = {index: _laid_out(expansions[index].tokens, codec) for index in set(marks_in(prompt))}
+    laid = {index: _laid_out(expansions[index], codec) for index in set(marks_in(prompt))}
     tokens: list[TokenId] = []
     places: list[PicturePlace] = []
     for run in _runs(prompt, laid):

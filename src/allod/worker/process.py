@@ -20,7 +20,7 @@ from allod.device.choose import choose
 from allod.media.settings import Limits
 from allod.runner.encoder import load_encoder
 from allod.runner.load import load
-from allod.runner.loaded import CannotLoad
+from allod.runner.loaded import CannotLoad, not_installed
 from allod.runner.masks import Masks
 from allod.runner.probe import measure
 from allod.runner.step import MlxRunner
@@ -133,9 +133,7 @@ def _load_preprocessor(options: argparse.Namespace) -> Preprocessor:
     try:
         processor = import_module("allod.runner.processor")
     except ImportError as error:
-        raise CannotLoad(
-            f"mlx-vlm is not installed here ({error}); install allod with its extra `vision`"
-        ) from error
+        raise CannotLoad(not_installed(error)) from error
     settings: WorkerSettings = options.settings
     mx.set_default_device(mx.Device(mx.cpu))  # processors hand over MLX's arrays; the device is for models
     return processor.load_preprocessor(options.model, Limits.of(settings.media))

@@ -2,7 +2,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from allod.core.pictures import mark_of
-from allod.text.expansion import Expansion, PicturePlace, Spliced, spliced
+from allod.text.expansion import PicturePlace, Spliced, spliced
 from allod.text.tokenizer import FileTokenCodec
 
 LETTERS = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "ĊĊ", "ab", "ĠĠ"]
@@ -28,7 +28,7 @@ GEMMA = codec("<start>", "<soft>", "<end>", plain=("\n\n",))
 
 def checked(it: FileTokenCodec, prompt: str, *texts: str) -> Spliced:
     """Spliced, with the law of exactness checked."""
-    done = spliced(prompt, [Expansion(it.encode(text, special=False)) for text in texts], it)
+    done = spliced(prompt, [it.encode(text, special=False) for text in texts], it)
     for index, text in enumerate(texts):
         prompt = prompt.replace(mark_of(index), text)
     assert done.tokens == it.encode(prompt, special=False)
@@ -78,7 +78,7 @@ def test_an_expansion_in_plain_words_stays_as_the_processor_made_it() -> None:
     """Its tokens stand between the words, and are its place; an empty one has an empty place."""
     it = codec("<s>")
     a, b = it.encode("a", special=False)[0], it.encode("b", special=False)[0]
-    done = spliced(f"a{FIRST}b<s>{SECOND}{FIRST}", [Expansion((b, b)), Expansion(())], it)
+    done = spliced(f"a{FIRST}b<s>{SECOND}{FIRST}", [(b, b), ()], it)
     assert done.tokens == (a, b, b, b, *it.encode("<s>", special=False), b, b)
     assert done.places == (PicturePlace(0, 1, 2), PicturePlace(1, 5, 0), PicturePlace(0, 5, 2))
 
@@ -86,7 +86,7 @@ def test_an_expansion_in_plain_words_stays_as_the_processor_made_it() -> None:
 def test_a_stand_in_that_is_read_otherwise_is_not_used() -> None:
     """Where a longer token swallows the first, the expansion's own tokens stand between the words."""
     it = codec("<<i>", "<i>")
-    done = spliced(f"<{FIRST}", [Expansion(it.encode("<i>", special=False))], it)
+    done = spliced(f"<{FIRST}", [it.encode("<i>", special=False)], it)
     assert done.tokens == it.encode("<", special=False) + it.encode("<i>", special=False)
     assert done.places == (PicturePlace(0, 1, 1),)
 

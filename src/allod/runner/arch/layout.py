@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 from transformers.processing_utils import ProcessorMixin
 
-_IDS = "input_ids"
+IDS = "input_ids"
+"""What processors call the tokens that they make."""
 
 
 class Tokenizer(Protocol):
@@ -35,12 +36,12 @@ class Layout:
     def of(self, image: Image.Image, form: str) -> dict[str, object]:
         """What becomes of a text that is one picture's form, without what the tokenizer adds to texts."""
         made = dict(self._processor(text=[form], images=[image]))
-        ids = np.asarray(made[_IDS]).reshape(-1).tolist()
+        ids = np.asarray(made[IDS]).reshape(-1).tolist()
         tokenizer = cast("Tokenizer", getattr(self._processor, "tokenizer", self._processor))
         opens_itself = tokenizer.bos_token is not None and form.startswith(tokenizer.bos_token)
         if ids and ids[0] == tokenizer.bos_token_id and not opens_itself:
             ids = ids[1:]
-        return {**made, _IDS: np.array(ids, dtype=np.int64)}
+        return {**made, IDS: np.array(ids, dtype=np.int64)}
 
 
 class Llama4Layout(Layout):

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import mlx.core as mx
 
+from allod.runner.loaded import CannotLoad
 from mlx import nn
 
 
@@ -68,13 +69,16 @@ class VisionLanguageModel(Parametric, Protocol):
         ...
 
 
-def image_token_of(config: object) -> int | None:
-    """The token that stands for a piece of a picture, by a family's own config; None where it has none.
+def image_token_of(config: object) -> int:
+    """The token that stands for a piece of a picture, by a family's own config.
 
     Families know it by one of two names, and fill in what config.json leaves out.
+
+    Raises:
+        CannotLoad: it has none.
     """
     for name in ("image_token_index", "image_token_id"):
         found: object = getattr(config, name, None)
         if isinstance(found, int):
             return found
-    return None
+    raise CannotLoad("config.json does not say which token stands for a picture (image_token_id)")
