@@ -17,8 +17,9 @@ from allod.core.ids import SequenceId, TokenId
 from allod.core.pictures import Digest, PictureSpan, PreparedPicture, Tensor
 from allod.core.ports import Runner
 from allod.core.sampling import Sampling
-from allod.core.step import Encode, Encoded, Join, Prefill, Shown, Sight, StepPlan
+from allod.core.step import Encode, Encoded, Join, Prefill, Sight, StepPlan
 from allod.testing.models import tiny_facts
+from allod.testing.pictures import shown_in
 from allod.testing.runner import FakeRunner
 
 ANSWER = 5
@@ -116,17 +117,7 @@ def piece(runner: Runner, question: Question, span: PictureSpan, seconds: float)
 
 
 def chunk(state: SequenceId, question: Question, start: int, end: int) -> Prefill:
-    shown = tuple(
-        Shown(
-            span.digest,
-            max(span.start, start) - start,
-            max(span.start, start) - span.start,
-            min(span.end, end) - max(span.start, start),
-        )
-        for span in question.spans
-        if span.start < end and start < span.end
-    )
-    return Prefill(state, question.tokens[start:end], shown)
+    return Prefill(state, question.tokens[start:end], shown_in(question.spans, start, end))
 
 
 def read(runner: Runner, question: Question, state: SequenceId = ONE, cuts: Sequence[int] = ()) -> None:

@@ -13,7 +13,7 @@ from allod.core.pictures import Digest, Gallery, Picture, PictureSpan, PreparedP
 from allod.core.ports import Runner
 from allod.core.request import Conversation, Message
 from allod.core.sampling import Sampling
-from allod.core.step import Encode, Join, Prefill, Shown, StepPlan
+from allod.core.step import Encode, Join, Prefill, StepPlan
 from allod.device.choose import choose
 from allod.local.kit import Kit, load_kit
 from allod.media.settings import Limits, MediaSettings
@@ -24,6 +24,7 @@ from allod.runner.probe import measure
 from allod.runner.processor import MlxProcessor, load_preprocessor
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
+from allod.testing.pictures import shown_in
 from allod.text.expansion import spliced
 from tests.scaffolding.families import DEVICE
 from tests.scaffolding.vision_families import save_vision_family
@@ -130,16 +131,7 @@ def read(runner: Runner, sequence: int, question: Question, chunk: int) -> None:
         if sight is not None and sight.whole_spans:
             inside = (span.end for span in question.spans if span.start < stop < span.end)
             stop = max([stop, *inside])
-        shown = tuple(
-            Shown(
-                span.digest,
-                max(span.start, start) - start,
-                max(span.start, start) - span.start,
-                min(span.end, stop) - max(span.start, start),
-            )
-            for span in question.spans
-            if span.start < stop and start < span.end
-        )
+        shown = shown_in(question.spans, start, stop)
         runner.launch(StepPlan(prefill=Prefill(SequenceId(sequence), tokens[start:stop], shown))).collect()
         start = stop
 

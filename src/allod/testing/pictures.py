@@ -22,6 +22,20 @@ def seen_as(tokens: Sequence[TokenId], pictures: Iterable[PictureSpan]) -> list[
     return numbers
 
 
+def shown_in(pictures: Iterable[PictureSpan], start: int, end: int) -> tuple[Shown, ...]:
+    """What a chunk of a prompt, from `start` to `end`, shows of its pictures."""
+    return tuple(
+        Shown(
+            span.digest,
+            max(span.start, start) - start,
+            max(span.start, start) - span.start,
+            min(span.end, end) - max(span.start, start),
+        )
+        for span in pictures
+        if span.start < end and start < span.end
+    )
+
+
 def _number(digest: Digest, offset: int) -> int:
     return 10_000 + digest[offset % len(digest)] * 1000 + offset
 
