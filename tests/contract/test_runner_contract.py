@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from tests.scaffolding.families import DEVICE, write_byte_tokenizer, write_random_model
 
-from allod.core.ids import SequenceId, TokenId
+from allod.core.ids import SegmentId, SequenceId, TokenId
 from allod.core.ports import Runner
 from allod.core.sampling import Sampling
-from allod.core.step import Join, Prefill, Sampled, StepPlan, StepResult
+from allod.core.step import Discard, Join, Keep, Prefill, Restore, Sampled, Split, StepPlan, StepResult
 from allod.device.choose import choose
 from allod.runner.load import load
 from allod.runner.loaded import LoadedModel
@@ -66,6 +66,8 @@ GREEDY = Sampling(temperature=0.0)
 LONG = tuple((7 * place) % 83 + 1 for place in range(40))
 SHORT = (5, 3, 11, 2, 7)
 ANSWER = 6
+ALLOCATOR_BYTES = 16 * 2**10
+"""Arrays are given whole pages, and the models here have a dozen that are kept."""
 
 
 @pytest.fixture(params=RUNNERS.values(), ids=list(RUNNERS))
@@ -359,3 +361,113 @@ def test_facts_are_sound(runner: Runner):
     assert facts.capacity_step_tokens > 0
     assert min(facts.transient_bytes_per_token, facts.transient_bytes_per_token_and_context) >= 0
     assert facts.batchable == (facts.alone_because == "")
+
+
+def needs_tips(runner: Runner) -> bool:
+    return any(layer.kind != "full" for layer in runner.facts.layers)
+
+
+def keep(runner: Runner, name: int, source: int, start: int, end: int) -> Keep:
+    return Keep(SegmentId(name), SequenceId(source), start, end, tip=needs_tips(runner))
+
+
+def restore(state: int, *parts: tuple[int, int]) -> Restore:
+    return Restore(SequenceId(state), tuple((SegmentId(name), used) for name, used in parts))
+
+
+def said_from(runner: Runner, prompt: Sequence[TokenId], start: Restore, read: int) -> list[TokenId]:
+    """What a row says whose prompt goes on from what was kept; `read` of its tokens are."""
+    state = start.state
+    rest = tuple(prompt[read:-1])
+    runner.launch(StepPlan(restore=(start,), prefill=Prefill(state, rest) if rest else None)).collect()
+    tokens = said(steps(runner, (state,), ANSWER, join(state, prompt, (state, GREEDY))), state)
+    runner.launch(StepPlan(release=(state,))).collect()
+    return tokens
+
+
+@pytest.mark.parametrize("cut", [1, 20, 39])
+def test_a_prompt_goes_on_from_what_was_kept_of_another(runner: Runner, make_runner: Factory, cut: int):
+    """The prompt that was kept goes on unharmed, and others go on from it as if they had read it all."""
+    prefill(runner, 1, LONG[: cut + 1])
+    runner.launch(StepPlan(keep=(keep(runner, 7, 1, 0, cut),), prefill=None)).collect()
+    if cut < len(LONG) - 1:
+        runner.launch(StepPlan(prefill=Prefill(SequenceId(1), LONG[cut:-1]))).collect()
+    first = said(steps(runner, ids(1), ANSWER, join(1, LONG, (1, GREEDY))), 1)
+    runner.launch(StepPlan(release=ids(1))).collect()
+    again = said_from(runner, LONG, restore(2, (7, cut)), cut)
+    other = (*LONG[:cut], *SHORT)
+    parted = said_from(runner, other, restore(3, (7, cut)), cut)
+    assert first == again == answer(make_runner(), LONG)
+    assert parted == answer(make_runner(), other)
+
+
+def test_segments_follow_one_another(runner: Runner, make_runner: Factory):
+    """What was kept in parts is put together; the last may be used in part where no layer needs a tip."""
+    prefill(runner, 1, LONG[:11])
+    more = Prefill(SequenceId(1), LONG[10:30])
+    runner.launch(StepPlan(keep=(keep(runner, 7, 1, 0, 10),), prefill=more)).collect()
+    runner.launch(StepPlan(keep=(keep(runner, 8, 1, 10, 30),), release=ids(1))).collect()
+    assert said_from(runner, LONG, restore(2, (7, 10), (8, 20)), 30) == answer(make_runner(), LONG)
+    if not needs_tips(runner):
+        assert said_from(runner, LONG, restore(3, (7, 10), (8, 13)), 23) == answer(make_runner(), LONG)
+
+
+def test_both_halves_of_a_segment_serve(runner: Runner, make_runner: Factory):
+    """The head serves without the tail where a state can go on there, and both together always do."""
+    prefill(runner, 1, LONG[:31])
+    split = Split(SegmentId(7), 12, SegmentId(8), SegmentId(9))
+    runner.launch(StepPlan(keep=(keep(runner, 7, 1, 0, 30), split), release=ids(1))).collect()
+    assert said_from(runner, LONG, restore(2, (8, 12), (9, 18)), 30) == answer(make_runner(), LONG)
+    if not needs_tips(runner):
+        runner.launch(StepPlan(restore=(Discard(SegmentId(9)),))).collect()
+        assert said_from(runner, LONG, restore(3, (8, 12)), 12) == answer(make_runner(), LONG)
+
+
+def test_a_tip_can_come_later_and_go_earlier(runner: Runner, make_runner: Factory):
+    """A segment without a tip takes one at its end, and can lose it alone."""
+    if not needs_tips(runner):
+        pytest.skip("no layer needs a tip")
+    prefill(runner, 1, LONG[:31])
+    split = Split(SegmentId(7), 12, SegmentId(8), SegmentId(9))
+    runner.launch(StepPlan(keep=(keep(runner, 7, 1, 0, 30), split), release=ids(1))).collect()
+    prefill(runner, 2, LONG[:13])
+    runner.launch(StepPlan(keep=(keep(runner, 8, 2, 12, 12),), release=ids(2))).collect()
+    assert said_from(runner, LONG, restore(3, (8, 12)), 12) == answer(make_runner(), LONG)
+    runner.launch(StepPlan(keep=(Discard(SegmentId(8), tip_only=True),))).collect()
+    assert said_from(runner, LONG, restore(4, (8, 12), (9, 18)), 30) == answer(make_runner(), LONG)
+
+
+def test_rows_of_a_batch_can_be_kept(batching: Runner, make_runner: Factory):
+    """Of rows of any lengths that share steps, each gives what it has read itself, its answer included."""
+    prefill(batching, 1, LONG)
+    prefill(batching, 2, SHORT)
+    results = steps(batching, ids(1, 2), ANSWER, join(1, LONG, (1, GREEDY)), join(2, SHORT, (2, GREEDY)))
+    kept: list[Keep] = []
+    for number, prompt in ((1, LONG), (2, SHORT)):
+        kept.append(keep(batching, number, number, 0, len(prompt) - 1 + ANSWER))
+    batching.launch(StepPlan(keep=tuple(kept), release=ids(1, 2))).collect()
+    for number, prompt in ((1, LONG), (2, SHORT)):
+        read = (*prompt, *said(results, number)[:-1])
+        longer = (*read, 9, 4)
+        tokens = said_from(batching, longer, restore(10 + number, (number, len(read))), len(read))
+        assert tokens == answer(make_runner(), longer)
+
+
+def test_what_is_kept_outlives_what_it_came_from_and_is_given_back(runner: Runner):
+    """Keeping costs what the facts say per token and per tip, and what allocators add; forgetting frees."""
+    prefill(runner, 1, LONG[:31])
+    runner.launch(StepPlan(keep=(keep(runner, 7, 1, 0, 30),), release=ids(1))).collect()
+    with_one = runner.memory().active_bytes
+    prefill(runner, 2, LONG[:31])
+    runner.launch(StepPlan(keep=(keep(runner, 8, 2, 0, 30),), release=ids(2))).collect()
+    layers = runner.facts.layers
+    each_bytes = sum(layer.bytes_per_token for layer in layers if layer.kind == "full")
+    tip_bytes = sum(
+        layer.fixed_bytes + layer.bytes_per_token * min(30, layer.window_tokens or 30)
+        for layer in layers
+        if layer.kind != "full"
+    )
+    kept_bytes = runner.memory().active_bytes - with_one
+    assert 0 <= kept_bytes - (30 * each_bytes + tip_bytes) <= ALLOCATOR_BYTES
+    runner.launch(StepPlan(keep=(Discard(SegmentId(8)),))).collect()
+    assert runner.memory().active_bytes == with_one

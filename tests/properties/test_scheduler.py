@@ -10,7 +10,7 @@ from allod.core.ids import RequestId, SequenceId, TenantId
 from allod.core.messages import Admitted, Refused, Stepped, Submit
 from allod.core.ports import Flight
 from allod.core.sampling import Sampling
-from allod.core.step import LayerState, StepPlan
+from allod.core.step import LayerState, Restore, StepPlan
 from allod.engine.scheduler import Occupancy, Scheduler
 from allod.engine.settings import EngineSettings
 from allod.testing.models import tiny_facts
@@ -19,6 +19,7 @@ from allod.testing.runner import FakeRunner, expected_tokens
 VOCABULARY = 13
 CONTEXT = 120
 SLIDING = LayerState("sliding", 2, bytes_per_token=4, fixed_bytes=5, window_tokens=24)
+RECURRENT = LayerState("recurrent", 3, bytes_per_token=0, fixed_bytes=70, window_tokens=None)
 FULL = LayerState("full", 2, bytes_per_token=10, fixed_bytes=0, window_tokens=None)
 
 SAMPLINGS = st.builds(
@@ -40,15 +41,23 @@ class Wish:
     stops: tuple[int, ...]
     tenant: TenantId
     batch: bool
+    boundaries: tuple[int, ...]
 
 
-def some_prompt(length: int, first: int) -> tuple[int, ...]:
-    return tuple((first + place * place) % VOCABULARY for place in range(length))
+def some_prompt(length: int, first: int, turn: int | None) -> tuple[int, ...]:
+    """One of a few texts, which is another from one place on: many begin alike."""
+    turned = length if turn is None else turn
+    return tuple((first + place * place + (place >= turned)) % VOCABULARY for place in range(length))
 
 
 WISHES = st.builds(
     Wish,
-    tokens=st.builds(some_prompt, st.sampled_from([1, 2, 17, 40]) | st.integers(1, 90), st.integers(0, 12)),
+    tokens=st.builds(
+        some_prompt,
+        st.sampled_from([1, 2, 17, 40]) | st.integers(1, 90),
+        st.integers(0, 12),
+        st.none() | st.integers(0, 60),
+    ),
     samplings=st.sampled_from([1, 1, 1, 2, 3]).flatmap(
         lambda choices: st.lists(SAMPLINGS, min_size=choices, max_size=choices).map(tuple)
     ),
@@ -56,6 +65,7 @@ WISHES = st.builds(
     stops=st.sampled_from([(), (), (3,), (1, 8)]),
     tenant=st.sampled_from("abc").map(TenantId),
     batch=st.sampled_from([False, False, True]),
+    boundaries=st.sampled_from([(), (10,), (3, 16, 39)]),
 )
 
 
@@ -92,14 +102,24 @@ class EngineMachine(RuleBasedStateMachine):
         batchable=st.sampled_from([True, True, True, False]),
         chunk=st.sampled_from([16, 64, 2048]),
         queued=st.sampled_from([2, 12, 40]),
+        layers=st.sampled_from([(FULL,), (FULL, SLIDING), (RECURRENT,)]),
+        kept=st.sampled_from([0, 300, 10**6, 10**6]),
     )
     def start(
-        self, rows: int, state_bytes: int, per_context: int, batchable: bool, chunk: int, queued: int
+        self,
+        rows: int,
+        state_bytes: int,
+        per_context: int,
+        batchable: bool,
+        chunk: int,
+        queued: int,
+        layers: tuple[LayerState, ...],
+        kept: int,
     ) -> None:
         facts = tiny_facts(
             vocabulary=VOCABULARY,
             context_tokens=CONTEXT,
-            layers=(FULL, SLIDING),
+            layers=layers,
             weights_bytes=777,
             budget_bytes=777 + state_bytes,
             transient_bytes_per_token=3,
@@ -114,6 +134,7 @@ class EngineMachine(RuleBasedStateMachine):
             max_queued_tokens=900,
             default_max_tokens=9,
             max_decode_stall_ms=20,
+            prefix_cache_bytes=kept,
         )
         self.facts = facts
         self.scheduler = Scheduler(facts, limits)
@@ -143,6 +164,7 @@ class EngineMachine(RuleBasedStateMachine):
             wish.stops,
             wish.tenant,
             batch=wish.batch,
+            boundaries=wish.boundaries,
         )
         answer = self.scheduler.submit(command, self.now)
         assert answer.request == request
@@ -248,6 +270,8 @@ class EngineMachine(RuleBasedStateMachine):
     def note_starts(self, plan: StepPlan) -> None:
         """First come, first served within a tenant: ids grow in the order of submission."""
         states = [join.state for join in plan.join]
+        restored = [step.state for step in plan.restore if isinstance(step, Restore)]
+        states += [state for state in restored if state not in states]
         states += [plan.prefill.state] if plan.prefill else []
         for state in states:
             submit = self.records[state].submit
@@ -264,8 +288,10 @@ class EngineMachine(RuleBasedStateMachine):
             record = self.records[sequence]
             record.planned += 1
             assert record.planned <= record.max_tokens
+        occupancy = self.scheduler.occupancy()
+        assert self.runner.kept_bytes == occupancy.prefix_bytes
         held_bytes = self.runner.memory().active_bytes - self.facts.weights_bytes
-        assert held_bytes <= self.scheduler.occupancy().reserved_bytes
+        assert held_bytes <= occupancy.reserved_bytes + occupancy.prefix_bytes
 
     def check_places(self, plan: StepPlan) -> None:
         """After a launch every living sequence is in exactly one place, and the counters say so."""
@@ -301,8 +327,10 @@ class EngineMachine(RuleBasedStateMachine):
             is_stop = record.tokens[-1] in record.submit.stop_tokens
             is_full = len(record.tokens) == record.max_tokens
             assert emission.finish == ("stop" if is_stop else "length" if is_full else None)
+        restored = sum(isinstance(step, Restore) for step in plan.restore)
+        assert len(stepped.progress) <= restored + (plan.prefill is not None)
         for progress in stepped.progress:
-            assert plan.prefill is not None
+            assert progress.cached_tokens in (0, progress.done_tokens)
             assert 0 < progress.done_tokens < progress.total_tokens
 
     @invariant()
@@ -341,8 +369,9 @@ class EngineMachine(RuleBasedStateMachine):
         for record in self.records.values():
             assert (record.finish is not None) != record.cancelled
         assert (self.runner.rows, self.runner.parked, self.runner.states) == ((), (), ())
-        assert self.runner.memory().active_bytes == self.facts.weights_bytes
-        assert self.scheduler.occupancy() == Occupancy(0, 0, 0, 0, 0)
+        kept_bytes = self.runner.kept_bytes
+        assert self.runner.memory().active_bytes == self.facts.weights_bytes + kept_bytes
+        assert self.scheduler.occupancy() == Occupancy(0, 0, 0, 0, 0, prefix_bytes=kept_bytes)
 
 
 EngineMachine.TestCase.settings = hypothesis_settings(max_examples=80, stateful_step_count=40, deadline=None)

@@ -25,6 +25,7 @@ CONTEXT = 160
 FEATURE_BYTES = 3
 PICTURE_TOKEN = 12
 LAYER = LayerState("full", 1, bytes_per_token=10, fixed_bytes=0, window_tokens=None)
+WINDOW = LayerState("sliding", 1, bytes_per_token=3, fixed_bytes=0, window_tokens=16)
 
 SIZES = {number: (4 + 5 * number, 20 * (number + 1)) for number in range(5)}
 """Tokens and tensor bytes of the pictures there are; few, so that requests share them."""
@@ -102,6 +103,8 @@ class SeeingMachine(RuleBasedStateMachine):
         rows=st.sampled_from([1, 2, 4]),
         squared=st.sampled_from([0.0, 0.05]),
         chunk=st.sampled_from([16, 64]),
+        layers=st.sampled_from([(LAYER,), (LAYER, WINDOW)]),
+        kept=st.sampled_from([0, 500, 10**6, 10**6]),
     )
     def start(
         self,
@@ -112,12 +115,14 @@ class SeeingMachine(RuleBasedStateMachine):
         rows: int,
         squared: float,
         chunk: int,
+        layers: tuple[LayerState, ...],
+        kept: int,
     ) -> None:
         sight = Sight(0, FEATURE_BYTES, 1.5, squared, cache_bytes, whole_spans=whole)
         self.facts = tiny_facts(
             vocabulary=VOCABULARY,
             context_tokens=CONTEXT,
-            layers=(LAYER,),
+            layers=layers,
             budget_bytes=1000 + cache_bytes + spare_bytes,
             transient_bytes_per_token=3,
             batchable=batchable,
@@ -126,7 +131,12 @@ class SeeingMachine(RuleBasedStateMachine):
         )
         self.scheduler = Scheduler(
             self.facts,
-            EngineSettings(max_batch_rows=rows, max_prefill_chunk_tokens=chunk, max_decode_stall_ms=30),
+            EngineSettings(
+                max_batch_rows=rows,
+                max_prefill_chunk_tokens=chunk,
+                max_decode_stall_ms=30,
+                prefix_cache_bytes=kept,
+            ),
         )
         self.runner = FakeRunner(self.facts)
         self.records: dict[SequenceId, Record] = {}
@@ -290,10 +300,11 @@ class SeeingMachine(RuleBasedStateMachine):
         """Pictures that were seen may stay; what is booked is at least what the runner holds, in its room."""
         assert self.facts.sight is not None
         occupancy = self.scheduler.occupancy()
-        held_bytes = self.runner.memory().active_bytes - self.facts.weights_bytes
+        kept_bytes = self.runner.kept_bytes
+        held_bytes = self.runner.memory().active_bytes - self.facts.weights_bytes - kept_bytes
         assert held_bytes <= occupancy.picture_bytes <= self.facts.sight.cache_bytes
         assert (occupancy.picture_bytes > 0) == bool(self.held), "a promise outlived who was promised"
-        idle = Occupancy(0, 0, 0, 0, 0, 0, occupancy.picture_bytes, occupancy.seen_pictures)
+        idle = Occupancy(0, 0, 0, 0, 0, 0, occupancy.picture_bytes, occupancy.seen_pictures, kept_bytes)
         assert occupancy == idle
 
 

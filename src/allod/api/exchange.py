@@ -15,6 +15,7 @@ from allod.api.errors import REQUEST_STATE, error_response
 from allod.api.speech import speaks_anthropic
 from allod.core.errors import InternalFailure
 from allod.core.ids import RequestId, TenantId
+from allod.core.prefixes import PrefixMatch
 from allod.core.usage import Usage
 
 ACCESS_LOG = "allod.access"
@@ -24,6 +25,9 @@ _SWITCHING = 101
 _BROKEN = 1011
 _BEGINNINGS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 """Messages with which an answer begins. That a WebSocket is accepted has no status of its own."""
+
+PREFIX_HEADER = b"x-allod-prefix"
+"""Says how much of the prompt need not be read again, and why it is not more, to those who miss it."""
 
 _STATE_KEY = "exchange"
 _REQUEST_PREFIX = "req-"
@@ -49,6 +53,7 @@ class Exchange:
         request: unique for the life of the gateway; every response carries it as `x-request-id`.
         tenant: who asks; None on a public route that was asked without a valid key.
         usage: what the answer consumed, once that is known.
+        prefix: what was to be reused of the prompt, once that is known.
         status: the status that went out; None until then.
         abandoned: the client left before the answer was complete.
     """
@@ -56,6 +61,7 @@ class Exchange:
     request: RequestId = field(default_factory=new_request_id)
     tenant: TenantId | None = None
     usage: Usage | None = None
+    prefix: PrefixMatch | None = None
     status: int | None = None
     abandoned: bool = False
 
@@ -107,9 +113,14 @@ class ExchangeBorder:
 
 
 def _marks(scope: Scope, exchange: Exchange) -> list[tuple[bytes, bytes]]:
-    """The headers that carry the request's id, by the names that clients know."""
+    """The headers that carry the request's id, by the names that clients know, and what else is known."""
     names = (b"x-request-id", b"request-id") if speaks_anthropic(scope) else (b"x-request-id",)
-    return [(name, exchange.request.encode()) for name in names]
+    marks = [(name, exchange.request.encode()) for name in names]
+    return [*marks, (PREFIX_HEADER, _told(exchange.prefix))] if exchange.prefix else marks
+
+
+def _told(prefix: PrefixMatch) -> bytes:
+    return f"cached={prefix.cached_tokens}; agreed={prefix.agreed_tokens}; end={prefix.end}".encode()
 
 
 def internal_failure(error: BaseException, exchange: Exchange) -> InternalFailure:

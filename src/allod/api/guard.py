@@ -18,7 +18,7 @@ from allod.core.ids import TenantId
 
 PUBLIC_PATHS = frozenset({"/health"})
 _PREFLIGHT_SECONDS = "600"
-_EXPOSED = b"x-request-id, request-id, x-allod-ignored-fields, retry-after"
+_EXPOSED = b"x-request-id, request-id, x-allod-ignored-fields, x-allod-prefix, retry-after"
 _log = logging.getLogger(__name__)
 
 

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from allod.api.exchange import Exchange, internal_failure
 from allod.api.feed import EventFeed, OpenFeeds, is_last
 from allod.core.errors import AllodError
-from allod.core.events import Event, Failed, Finished
+from allod.core.events import Accepted, Event, Failed, Finished
 from allod.wire.dialect import Collector, FrameEncoder
 
 _log = logging.getLogger(__name__)
@@ -125,3 +125,5 @@ def _account(batch: Sequence[Event], exchange: Exchange) -> None:
     for event in batch:
         if isinstance(event, Finished):
             exchange.usage = event.usage
+        elif isinstance(event, Accepted):
+            exchange.prefix = event.prefix

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from allod.core.errors import AllodError
+from allod.core.prefixes import PrefixMatch
 from allod.core.usage import Timings, Usage
 
 FinishReason = Literal["stop", "length", "tool_calls"]
@@ -40,9 +41,15 @@ class ScoredToken:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The request was admitted or queued; status and headers may go out."""
+    """The request was admitted or queued; status and headers may go out.
+
+    Attributes:
+        prompt_tokens: length of the prompt.
+        prefix: what was to be reused of it when it arrived; None where that is not known, or nothing ever is.
+    """
 
     prompt_tokens: int
+    prefix: PrefixMatch | None = None
 
 
 @dataclass(frozen=True, slots=True)

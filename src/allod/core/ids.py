@@ -14,5 +14,8 @@ SequenceId = NewType("SequenceId", int)
 TenantId = NewType("TenantId", str)
 """Who is asking: the id of an API key, or `local` when keys are off. Fairness is between tenants."""
 
+SegmentId = NewType("SegmentId", int)
+"""A part of a prompt's state that a worker keeps to be read again; unique for the life of that worker."""
+
 TokenId = int
 """An index into the model's vocabulary."""

@@ -12,6 +12,7 @@ import msgspec
 
 from allod.core.ids import RequestId, SequenceId, TenantId, TokenId
 from allod.core.pictures import Digest, PictureSpan, Tensor
+from allod.core.prefixes import PrefixMatch
 from allod.core.sampling import Sampling
 from allod.core.step import MemoryReading, ModelFacts, Scores
 
@@ -32,6 +33,7 @@ class Submit(Command, frozen=True, tag="submit"):
         batch: True lets everything that is not batch work go first.
         pictures: which tokens stand for pictures, in order. What the vision tower is to read of them comes
             when the worker asks for it (`Wanted`, then `Supply`).
+        boundaries: positions at which other prompts may part from this one, such as where messages begin.
     """
 
     request: RequestId
@@ -44,6 +46,7 @@ class Submit(Command, frozen=True, tag="submit"):
     grammar: str = ""
     batch: bool = False
     pictures: tuple[PictureSpan, ...] = ()
+    boundaries: tuple[int, ...] = ()
 
 
 class Supply(Command, frozen=True, tag="supply"):
@@ -121,12 +124,14 @@ class LoadFailed(Report, frozen=True, tag="load_failed"):
 class Admitted(Report, frozen=True, tag="admitted"):
     """A submission was taken into the queue.
 
-    `max_tokens` is the limit that will be obeyed; `queued_ahead` counts requests before this one.
+    `max_tokens` is the limit that will be obeyed; `queued_ahead` counts requests before this one; `prefix` is
+    what would be reused of the prompt if it were read now, None where nothing is ever kept.
     """
 
     request: RequestId
     max_tokens: int
     queued_ahead: int
+    prefix: PrefixMatch | None = None
 
 
 class Refused(Report, frozen=True, tag="refused"):
@@ -159,11 +164,12 @@ class Emission(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PrefillProgress(msgspec.Struct, frozen=True, array_like=True):
-    """How far the prompt of a request is."""
+    """How far the prompt of a request is; `cached_tokens` of it were not read again, where it says so."""
 
     request: RequestId
     done_tokens: int
     total_tokens: int
+    cached_tokens: int = 0
 
 
 class Stepped(Report, frozen=True, tag="stepped"):
@@ -209,6 +215,7 @@ class Status(Report, frozen=True, tag="status"):
         parked: rows of batch work that wait for interactive work to end.
         picture_bytes: tensors and features of pictures that are held or promised.
         seen_pictures: how many pictures were looked at since the start; one that is still known is not.
+        prefix_bytes: what is kept of prompts and answers.
     """
 
     rows: int
@@ -221,6 +228,7 @@ class Status(Report, frozen=True, tag="status"):
     parked: int = 0
     picture_bytes: int = 0
     seen_pictures: int = 0
+    prefix_bytes: int = 0
 
 
 AnyCommand = Submit | Supply | Prepare | Embed | Cancel | Inspect | Drain

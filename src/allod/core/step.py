@@ -1,15 +1,20 @@
 """All the scheduler can ask of a runner, and all a runner can answer.
 
-One step: release states, forget pictures, put rows aside, take such rows back, let prefilled rows join the
-decode batch, decode one token for every row of the batch, run one chunk of one prompt or look at a picture
-for a while. The order is that of the fields of `StepPlan`.
+One step: keep parts of states, release states, forget pictures, put rows aside, take such rows back, start
+states from what was kept, let prefilled rows join the decode batch, decode one token for every row of the
+batch, run one chunk of one prompt or look at a picture for a while. The order is that of the fields of
+`StepPlan`.
+
+What is kept of a state are segments: the entries that its full-attention layers hold for some positions. What
+its other layers hold (a window, a recurrent state) stands for one position only, the state's last: a segment
+may have that at its end as its tip.
 """
 
 from dataclasses import dataclass
 
 import msgspec
 
-from allod.core.ids import SequenceId, TokenId
+from allod.core.ids import SegmentId, SequenceId, TokenId
 from allod.core.pictures import Digest, PictureSpan
 from allod.core.sampling import Sampling
 
@@ -83,25 +88,88 @@ class Encode:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """Copy what a state or a row holds for positions `start` to `end`, as it is before the step.
+
+    Attributes:
+        segment: its name from now on; with `start == end`, a segment that ends there and has no tip yet.
+        source: a prompt that is read, a row, or a parked row. It has read at least `end` tokens.
+        start: index of the first position.
+        end: index after the last one.
+        tip: also keep what other layers hold; the source has then read exactly `end` tokens.
+    """
+
+    segment: SegmentId
+    source: SequenceId
+    start: int
+    end: int
+    tip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Make two segments of one, which is then gone; its tip goes with the tail.
+
+    Attributes:
+        segment: which one.
+        tokens: how many of its positions make the head; neither none nor all.
+    """
+
+    segment: SegmentId
+    tokens: int
+    head: SegmentId
+    tail: SegmentId
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Forget a segment, or its tip alone."""
+
+    segment: SegmentId
+    tip_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Start a state as if its prompt had been read up to here.
+
+    Attributes:
+        state: which does not exist.
+        parts: segments that follow one another from position 0 on, and how many positions of each are used:
+            all but of the last. Where layers need a tip, the last is used whole and has one.
+    """
+
+    state: SequenceId
+    parts: tuple[tuple[SegmentId, int], ...]
+
+
+PrefixStep = Keep | Split | Discard | Restore
+
+
+@dataclass(frozen=True, slots=True)
 class StepPlan:
     """One step.
 
     Attributes:
+        keep: what is done about segments while all rows and states are still there, in this order.
         release: rows, parked rows and states to forget; a prefill may start such an id anew.
         forget: pictures to forget, whatever is held of them.
         park: rows that leave the batch but keep all they have: state, sampler, and the last token,
             which may still be on its way. A token of the step in flight is still collected.
         resume: parked rows that enter the batch again and go on as if they had never left.
+        restore: what is done about segments once room was made, in this order.
         join: prefilled states that become rows.
         decode: every row of the batch after these four.
         prefill: the chunk that is read.
         encode: the picture that is looked at; a step has a chunk or this, not both.
     """
 
+    keep: tuple[PrefixStep, ...] = ()
     release: tuple[SequenceId, ...] = ()
     forget: tuple[Digest, ...] = ()
     park: tuple[SequenceId, ...] = ()
     resume: tuple[SequenceId, ...] = ()
+    restore: tuple[PrefixStep, ...] = ()
     join: tuple[Join, ...] = ()
     decode: tuple[SequenceId, ...] = ()
     prefill: Prefill | None = None
@@ -110,8 +178,9 @@ class StepPlan:
     @property
     def is_empty(self) -> bool:
         """True when there is nothing to launch."""
+        kept = self.keep or self.restore
         moved = self.release or self.forget or self.park or self.resume or self.join
-        return not (moved or self.decode or self.prefill or self.encode)
+        return not (kept or moved or self.decode or self.prefill or self.encode)
 
 
 class Scores(msgspec.Struct, frozen=True):
@@ -236,6 +305,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
         device: the device, in words.
         sight: what pictures cost; None for a model that does not see.
         blind_because: why a model that could see does not; empty else.
+        unkept_because: why states cannot be kept for other prompts; empty when they can.
     """
 
     weights_bytes: int
@@ -252,6 +322,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
     device: str
     sight: Sight | None = None
     blind_because: str = ""
+    unkept_because: str = ""
 
 
 class MemoryReading(msgspec.Struct, frozen=True):

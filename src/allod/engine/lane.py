@@ -33,21 +33,35 @@ class Lane:
         self.queue.put(job)
         self._know(job)
 
+    @property
+    def spent(self) -> list[Choice]:
+        """The rows that need no further step."""
+        return [choice for choice in self.rows.values() if choice.is_spent]
+
+    @property
+    def forsaken(self) -> Job | None:
+        """The job whose prompt is read although nobody waits for it any more."""
+        job = self.reading
+        return None if job is None or job.living else job
+
     def release(self) -> list[SequenceId]:
         """Drop what needs no further step, and name it."""
-        leaving = [sequence for sequence, choice in self.rows.items() if choice.is_spent]
+        leaving = [choice.sequence for choice in self.spent]
         for sequence in leaving:
             del self.rows[sequence]
-        if self.reading is not None and not self.reading.living:
-            leaving += self.reading.held
+        if self.forsaken is not None:
+            leaving += self.forsaken.held
             self.reading = None
         return leaving
 
     def occupied(self) -> tuple[int, int]:
-        """Rows admitted, and the longest that any of them can become."""
+        """Rows admitted, and the longest that any of them can become.
+
+        A prompt that nobody waits for any more counts until it is released.
+        """
         admitted = list(self.rows.values())
         if self.reading is not None:
-            admitted += self.reading.living
+            admitted += self.reading.living or self.reading.choices[:1]
         return len(admitted), max((choice.job.full_tokens for choice in admitted), default=0)
 
     def is_landed(self) -> bool:

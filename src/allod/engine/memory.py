@@ -25,6 +25,7 @@ class Load:
         parked_bytes: state of rows that are kept out of the batch.
         picture_bytes: size of the tensors of the prompt's largest picture.
         span_tokens: length of the prompt's longest picture, where pictures are read in one chunk.
+        kept_bytes: what is kept of other prompts.
     """
 
     rows: int = 0
@@ -33,6 +34,7 @@ class Load:
     parked_bytes: int = 0
     picture_bytes: int = 0
     span_tokens: int = 0
+    kept_bytes: int = 0
 
 
 class MemoryModel:
@@ -78,6 +80,11 @@ class MemoryModel:
         """Whether the worker may take this on."""
         return self.needed_bytes(load) <= self._facts.budget_bytes
 
+    def spare_bytes(self, load: Load, chunk_tokens: int) -> int:
+        """What a load leaves of the budget if chunks of its prompt are as large as this."""
+        reading_bytes = self._held_bytes(load) + chunk_tokens * self._chunk_token_bytes(load.prompt_tokens)
+        return self._facts.budget_bytes - max(self.needed_bytes(load), reading_bytes)
+
     def chunk_tokens(self, load: Load) -> int:
         """The largest prefill chunk for which the load stays within the budget; call it if it `fits`."""
         each = self._chunk_token_bytes(load.prompt_tokens)
@@ -89,7 +96,7 @@ class MemoryModel:
         rows_bytes = self.batch_bytes(load.rows, load.longest_tokens)
         sight = self._facts.sight
         pictures_bytes = sight.cache_bytes if sight else 0
-        return self._facts.weights_bytes + rows_bytes + load.parked_bytes + pictures_bytes
+        return self._facts.weights_bytes + rows_bytes + load.parked_bytes + pictures_bytes + load.kept_bytes
 
     def _looking_bytes(self, load: Load) -> int:
         sight = self._facts.sight

@@ -90,6 +90,11 @@ class PrefillPacer:
         each_seconds = (self._token_seconds or 0.0) + self._slope * (context_tokens + chunk_tokens / 2)
         return self._expected_decode(decodes=decodes) + chunk_tokens * each_seconds
 
+    def reading_seconds(self, start: int, end: int) -> float:
+        """What reading these positions of a prompt is believed to take; the unit is arbitrary at first."""
+        base_seconds = 1.0 if self._token_seconds is None else self._token_seconds
+        return (end - start) * (base_seconds + self._slope * (start + end) / 2)
+
     def observe(self, *, decodes: bool, chunk_tokens: int, seconds: float, context_tokens: int = 0) -> None:
         """Learn from a step that came back; `chunk_tokens` 0 means it had no chunk."""
         if chunk_tokens:

@@ -18,16 +18,20 @@ from dataclasses import dataclass, replace
 from allod.core.ids import SequenceId
 from allod.core.messages import Admitted, Emission, PrefillProgress, Refused, Stepped, Submit, Wanted
 from allod.core.pictures import Digest
-from allod.core.step import Join, ModelFacts, Prefill, Sampled, StepPlan, StepResult
+from allod.core.step import Join, ModelFacts, Prefill, PrefixStep, Sampled, StepPlan, StepResult
 from allod.engine.admission import Admission
 from allod.engine.drain import DrainRate
 from allod.engine.lane import Lane
 from allod.engine.looking import Looking
 from allod.engine.memory import Load, MemoryModel
 from allod.engine.pacing import PrefillPacer
+from allod.engine.prefixes import Prefixes
 from allod.engine.queue import FairQueue
 from allod.engine.sequence import Choice, Job, Phase
 from allod.engine.settings import EngineSettings
+
+_UNSQUEEZED_TOKENS = 512
+"""Down to chunks of this size, memory is left to what is kept; for larger ones some of it is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Occupancy:
         parked: sequences that are kept out of the decode batch.
         picture_bytes: tensors and features of pictures that are held or promised.
         seen_pictures: how many pictures were looked at, from the start.
+        prefix_bytes: what is kept of prompts and answers to be read again.
     """
 
     rows: int
@@ -53,6 +58,7 @@ class Occupancy:
     parked: int = 0
     picture_bytes: int = 0
     seen_pictures: int = 0
+    prefix_bytes: int = 0
 
 
 class Scheduler:
@@ -75,6 +81,7 @@ class Scheduler:
         self._drain = DrainRate()
         self._pacer = PrefillPacer(settings.max_prefill_chunk_tokens, settings.max_decode_stall_ms / 1000)
         self._looking = Looking(facts.sight, self._pacer)
+        self._prefixes = Prefixes(facts, settings, self._pacer, self._spare_bytes)
         self._tickets = 0
         self._chunks: deque[Job] = deque()
 
@@ -108,6 +115,7 @@ class Scheduler:
             parked=sum(len(lane.rows) for lane in self._lanes if lane is not self._running),
             picture_bytes=self._looking.held_bytes,
             seen_pictures=self._looking.seen_count,
+            prefix_bytes=self._prefixes.used_bytes,
         )
 
     def submit(self, submit: Submit, now_seconds: float) -> Admitted | Refused:
@@ -126,7 +134,7 @@ class Scheduler:
         ahead = len(lane.queue)
         for job in jobs:
             lane.put(job)
-        return Admitted(submit.request, max_tokens, ahead)
+        return Admitted(submit.request, max_tokens, ahead, self._prefixes.match(submit))
 
     def cancel(self, sequences: Sequence[SequenceId]) -> None:
         """Forget these sequences; what the runner holds of them is released by the next plan."""
@@ -144,6 +152,7 @@ class Scheduler:
 
     def plan(self) -> StepPlan:
         """The next step. Empty when there is nothing to do before more is known."""
+        keep = self._keep_leaving()
         release = [sequence for lane in self._lanes for sequence in lane.release()]
         before, self._running = self._running, self._interactive if self._interactive.living else self._batch
         is_turn = self._running is not before
@@ -154,8 +163,10 @@ class Scheduler:
         for choice in self._running.rows.values():
             choice.planned += 1
         decode = tuple(self._running.rows)
-        plan = StepPlan(tuple(release), (), park, resume, join, decode)
-        return plan if self._running.reading is None else self._with_reading(plan, self._running.reading)
+        plan = StepPlan(keep=keep, release=tuple(release), park=park, resume=resume, join=join, decode=decode)
+        if self._running.reading is not None:
+            plan = self._with_reading(plan, self._running.reading)
+        return replace(plan, restore=self._prefixes.take())
 
     def commit(self, plan: StepPlan, result: StepResult, now_seconds: float) -> Stepped:
         """Take in what a step produced. Tokens of sequences that are gone are dropped."""
@@ -165,7 +176,7 @@ class Scheduler:
             choice = self._choice(sampled.sequence)
             if choice is not None:
                 emissions.append(self._emit(choice, sampled, now_seconds))
-        return Stepped(tuple(emissions), self._progress(plan.prefill))
+        return Stepped(tuple(emissions), self._prefixes.resumed(plan) + self._progress(plan.prefill))
 
     def _learn(self, plan: StepPlan, result: StepResult) -> None:
         """What the step cost, and what it saw."""
@@ -191,7 +202,7 @@ class Scheduler:
             job = Job(
                 submit.request, submit.tenant, submit.tokens, max_tokens, stop, self._tickets, submit.batch
             )
-            job.grammar, job.pictures = submit.grammar, submit.pictures
+            job.grammar, job.pictures, job.boundaries = submit.grammar, submit.pictures, submit.boundaries
             for sequence, sampling in group:
                 job.add(sequence, sampling)
             jobs.append(job)
@@ -215,6 +226,7 @@ class Scheduler:
             job = lane.reading
             if job is None or not job.is_planned:
                 return tuple(joins)
+            self._prefixes.keep_reading(job)
             joins.append(job.join())
             lane.rows.update((choice.sequence, choice) for choice in job.living)
             lane.reading = None
@@ -237,9 +249,36 @@ class Scheduler:
         if not self._makes_room(load, release):
             return None
         self._running.queue.take()
-        job.chunk_cap_tokens = self._memory.chunk_tokens(self._beside_parked(load))
+        self._admit_beside_kept(job, self._beside_parked(load))
         job.move(Phase.READY if job.is_planned else Phase.PREFILLING)
         return job
+
+    def _admit_beside_kept(self, job: Job, load: Load) -> None:
+        """Let a job go on from what is kept, of which enough is forgotten for the job and its chunks."""
+        self._prefixes.shrink(self._memory.spare_bytes(load, 0), job)
+        chunk_tokens = min(_UNSQUEEZED_TOKENS, self._memory.chunk_tokens(load))
+        self._prefixes.shrink(self._memory.spare_bytes(load, chunk_tokens), job)
+        self._prefixes.resume(job)
+        job.chunk_cap_tokens = self._memory.chunk_tokens(replace(load, kept_bytes=self._prefixes.used_bytes))
+
+    def _spare_bytes(self) -> int:
+        """What all that is admitted leaves of the budget, whatever it may still come to need."""
+        rows, longest_tokens = self._running.occupied()
+        load, chunk_tokens = Load(rows=rows, longest_tokens=longest_tokens), 0
+        if (job := self._running.reading) is not None:
+            pictured = self._memory.load_of(job.pictures)
+            load = replace(pictured, rows=rows, longest_tokens=longest_tokens, prompt_tokens=len(job.tokens))
+            chunk_tokens = job.chunk_cap_tokens
+        return self._memory.spare_bytes(self._beside_parked(load), chunk_tokens)
+
+    def _keep_leaving(self) -> tuple[PrefixStep, ...]:
+        """Keep what those leave who need no further step."""
+        for lane in self._lanes:
+            for choice in lane.spent:
+                self._prefixes.keep_row(choice)
+            if lane.forsaken is not None:
+                self._prefixes.keep_reading(lane.forsaken)
+        return self._prefixes.take()
 
     def _makes_room(self, load: Load, release: list[SequenceId]) -> bool:
         """Whether a load that fits by itself fits beside what is parked, which is given up as needed."""
@@ -255,6 +294,7 @@ class Scheduler:
 
     def _with_reading(self, plan: StepPlan, job: Job) -> StepPlan:
         """A step that also gets a prompt on: by a chunk, or by looking at the picture it goes on with."""
+        self._prefixes.keep_pause(job)
         # What batch work does is kept short even alone: it is what an interactive newcomer waits for.
         decodes = bool(plan.decode) or job.batch
         most = self._pacer.chunk_tokens(

@@ -4,7 +4,7 @@ A job is what is prefilled and joined together. Usually that is a whole request;
 share a step, every choice of a request is a job of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Literal
@@ -13,6 +13,7 @@ from allod.core.ids import RequestId, SequenceId, TenantId, TokenId
 from allod.core.pictures import Digest, PictureSpan
 from allod.core.sampling import Sampling
 from allod.core.step import Join, Prefill, Shown
+from allod.prefix.keys import outside
 
 Finish = Literal["stop", "length"]
 
@@ -103,10 +104,12 @@ class Job:
         batch: it runs only while no interactive work is there.
         grammar: what every choice must follow; empty for free text.
         pictures: which of the tokens stand for pictures, in order.
+        boundaries: where messages begin, at which other prompts may part from this one.
         said_tokens: how many of the last `tokens` were said before the job was given up.
         chunk_cap_tokens: largest prefill chunk that the memory left at admission allows.
         planned_tokens: prompt tokens handed to the runner.
         read_tokens: prompt tokens the runner is known to have read.
+        pauses: where a chunk ends, so that what was read up to there can be kept.
         choices: filled by `add`.
     """
 
@@ -119,10 +122,12 @@ class Job:
     batch: bool = False
     grammar: str = ""
     pictures: tuple[PictureSpan, ...] = ()
+    boundaries: tuple[int, ...] = ()
     said_tokens: int = 0
     chunk_cap_tokens: int = 0
     planned_tokens: int = 0
     read_tokens: int = 0
+    pauses: set[int] = field(default_factory=set[int])
     choices: list[Choice] = field(default_factory=list[Choice])
 
     def add(self, sequence: SequenceId, sampling: Sampling) -> Choice:
@@ -171,6 +176,22 @@ class Job:
         for choice in self.living:
             choice.move(to)
 
+    def resume(self, cached_tokens: int) -> None:
+        """So many of its tokens are there already."""
+        self.planned_tokens = self.read_tokens = cached_tokens
+
+    def pause_at(self, positions: Iterable[int], after: int) -> None:
+        """Let chunks end at those of the positions that come after another and are in no picture."""
+        last = len(self.tokens) - 1
+        self.pauses = {outside(each, self.pictures) for each in positions}
+        self.pauses = {each for each in self.pauses if after < each < last}
+
+    def end_pause(self) -> bool:
+        """Whether it was read up to a pause, which is over with this."""
+        is_paused = self.planned_tokens in self.pauses
+        self.pauses.discard(self.planned_tokens)
+        return is_paused
+
     @property
     def unread_pictures(self) -> tuple[PictureSpan, ...]:
         """The pictures that are not wholly planned yet."""
@@ -190,7 +211,8 @@ class Job:
             None when the next token is of a picture that was not looked at.
         """
         start = self.planned_tokens
-        end = self._chunk_end(min(start + most_tokens, len(self.tokens) - 1), is_seen, whole_spans)
+        until = min((pause for pause in self.pauses if pause > start), default=len(self.tokens) - 1)
+        end = self._chunk_end(min(start + most_tokens, until), is_seen, whole_spans)
         if end == start < len(self.tokens) - 1:
             return None
         shown = tuple(
@@ -253,6 +275,7 @@ class Job:
             said_tokens=self.said_tokens + len(said),
             planned_tokens=0,
             read_tokens=0,
+            pauses=set(),
             choices=[],
         )
         for choice in choices:

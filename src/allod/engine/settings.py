@@ -25,3 +25,12 @@ class EngineSettings:
     default_max_tokens: Annotated[
         int, Ge(1), Doc("Length limit of an answer when the request names none (and the context allows it).")
     ] = 4096
+    prefix_cache_bytes: Annotated[
+        int,
+        Ge(0),
+        Doc(
+            "Most bytes of what was read that are kept, so that prompts that begin alike are not read twice; "
+            "at most half of what the weights leave of the budget is used, and running requests go first. "
+            "0 keeps nothing."
+        ),
+    ] = 8 * 2**30

@@ -37,6 +37,7 @@ class Answer:
         self._started_seconds = started_seconds
         self._begun_seconds: float | None = None
         self._first_token_seconds: float | None = None
+        self._cached_tokens: int | None = None
 
     @property
     def finished(self) -> bool:
@@ -51,7 +52,9 @@ class Answer:
         """
         self._begun_seconds = self._begun_seconds or now_seconds
         match letter:
-            case PrefillProgress(done_tokens=done, total_tokens=total):
+            case PrefillProgress(done_tokens=done, total_tokens=total, cached_tokens=cached):
+                # Choices that are read one after another each say what they reused: the first one counts.
+                self._cached_tokens = cached if self._cached_tokens is None else self._cached_tokens
                 return Heard((Progress(done, total),))
             case Emission(sequence=sequence):
                 self._first_token_seconds = self._first_token_seconds or now_seconds
@@ -72,6 +75,7 @@ class Answer:
         return Finished(
             Usage(
                 prompt_tokens=self._prompt_tokens,
+                cached_tokens=self._cached_tokens or 0,
                 completion_tokens=sum(stream.completion_tokens for stream in self._streams.values()),
                 reasoning_tokens=sum(stream.reasoning_tokens for stream in self._streams.values()),
             ),

@@ -13,7 +13,8 @@ from allod.core.card import ModelCard
 from allod.core.errors import AllodError
 from allod.core.events import Accepted, Event, Failed, TextDelta
 from allod.core.ids import SequenceId
-from allod.core.messages import Refused, Submit
+from allod.core.messages import Admitted, Refused, Submit
+from allod.core.prefixes import PrefixMatch
 from allod.core.request import GenerationRequest
 from allod.core.sampling import Sampling
 from allod.local.answer import Answer
@@ -44,6 +45,14 @@ class _Order:
     request: GenerationRequest
     card: ModelCard
     prompt: Rendered
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A request that its worker has taken, and what it may reuse of the prompt."""
+
+    mailbox: Mailbox
+    prefix: PrefixMatch | None
 
 
 class LocalBackend:
@@ -89,13 +98,12 @@ class LocalBackend:
         accepted = False
         try:
             await asyncio.wait({opening}, timeout=self._accept_wait_seconds)
-            if opening.done():
-                opening.result()
+            prefix = opening.result().prefix if opening.done() else None
             accepted = True
-            yield Accepted(len(prompt.tokens))
+            yield Accepted(len(prompt.tokens), prefix)
             for choice in range(request.choices if prompt.echo else 0):
                 yield TextDelta(choice, prompt.echo)
-            mailbox = await opening
+            mailbox = (await opening).mailbox
             answer = Answer(_streams(order, mailbox), len(prompt.tokens), started_seconds)
             while not answer.finished:
                 heard = answer.feed(await mailbox.next(), clock())
@@ -112,7 +120,7 @@ class LocalBackend:
             await _call_off(opening, held)
         yield last
 
-    async def _open(self, order: _Order, held: AsyncExitStack) -> Mailbox:
+    async def _open(self, order: _Order, held: AsyncExitStack) -> _Opened:
         """Wait for the model and for the worker's consent; what is then held goes onto the stack.
 
         Raises:
@@ -129,7 +137,7 @@ class LocalBackend:
         verdict = await mailbox.next()
         if isinstance(verdict, Refused):
             raise refusal(verdict, _fault(order, verdict))
-        return mailbox
+        return _Opened(mailbox, verdict.prefix if isinstance(verdict, Admitted) else None)
 
 
 def _fault(order: _Order, refused: Refused) -> str:
@@ -139,7 +147,7 @@ def _fault(order: _Order, refused: Refused) -> str:
     return prompt_field(order.request)
 
 
-async def _call_off(opening: asyncio.Task[Mailbox], held: AsyncExitStack) -> None:
+async def _call_off(opening: asyncio.Task[_Opened], held: AsyncExitStack) -> None:
     """End the wait for a model, if it still goes on, and give back what is held.
 
     Nothing on the stack waits when it is given back, so a second cancellation changes nothing.
@@ -168,6 +176,7 @@ def _submit(order: _Order, link: Link) -> Submit:
         grammar=prompt.grammar,
         batch=request.priority == "batch",
         pictures=prompt.spans,
+        boundaries=prompt.boundaries,
     )
 
 

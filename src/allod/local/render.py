@@ -17,6 +17,7 @@ from allod.core.request import Conversation, GenerationRequest, Infill, RawText,
 from allod.local.kit import Chat, Kit, load_kit
 from allod.local.pictures import LaidOut, Pictures
 from allod.local.reading import Reading
+from allod.text.boundaries import message_starts
 from allod.text.expansion import Spliced, spliced
 from allod.text.grammar import GrammarWish
 from allod.text.infill import infill_prompt
@@ -42,6 +43,7 @@ class Rendered:
         echo: the prompt's text, where the request wants it back.
         spans: which tokens stand for pictures.
         pictures: the pictures, one for each span.
+        boundaries: where messages begin that other prompts may not have.
     """
 
     tokens: tuple[TokenId, ...]
@@ -51,6 +53,7 @@ class Rendered:
     echo: str = ""
     spans: tuple[PictureSpan, ...] = ()
     pictures: tuple[LaidOut, ...] = ()
+    boundaries: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +228,7 @@ class PromptRenderer:
             ending=kit.ids_of(dialect.ending) if dialect else (),
             spans=tuple(spans),
             pictures=pictures,
+            boundaries=message_starts(placed.tokens, kit.codec.special_tokens),
         )
 
     def _kit(self, card: ModelCard) -> Kit:

@@ -8,6 +8,8 @@ kinds of state the same names and methods, so a state is told by the name of its
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
+from typing import cast
 
 import mlx.core as mx
 from mlx_lm.models import cache as kinds
@@ -15,7 +17,12 @@ from mlx_lm.models import cache as kinds
 RowState = list["kinds.LayerCache"]
 """One cache per layer."""
 
+Entries = tuple[mx.array, mx.array]
+"""Keys and values of some positions, (1, H, T, D) each."""
+
 FULL, SLIDING, RECURRENT, SEVERAL = "KVCache", "RotatingKVCache", "ArraysCache", "CacheList"
+_BATCHED = "Batch"
+"""What the names of batched kinds begin with, where they are classes of their own."""
 
 
 def merge(rows: Sequence[RowState]) -> RowState:
@@ -56,6 +63,98 @@ def inner(layer: kinds.LayerCache) -> Sequence[kinds.LayerCache]:
     return getattr(layer, "caches", ())
 
 
+def leaves(state: RowState) -> list[kinds.LayerCache]:
+    """The caches of a state, those within caches of several included."""
+    return [leaf for layer in state for leaf in _leaves(layer)]
+
+
+def _leaves(layer: kinds.LayerCache) -> list[kinds.LayerCache]:
+    if kind_of(layer) != SEVERAL:
+        return [layer]
+    return [leaf for cache in inner(layer) for leaf in _leaves(cache)]
+
+
+def _is_growing(leaf: kinds.LayerCache) -> bool:
+    return kind_of(leaf).removeprefix(_BATCHED) == FULL
+
+
+def entries(state: RowState, row: int | None, tokens: int, behind: int) -> tuple[Entries, ...]:
+    """Copies of what the growing layers of a row hold.
+
+    Args:
+        state: of one row, or of a batch, whose rows end together.
+        row: its place in the batch; None for a state of one row.
+        tokens: of how many positions.
+        behind: how many positions the row has read after these.
+    """
+    found: list[Entries] = []
+    first = row or 0
+    for leaf in _growing(state):
+        end = leaf.size() - behind
+        assert leaf.keys is not None
+        assert leaf.values is not None
+        keys = leaf.keys[first : first + 1, :, end - tokens : end]
+        values = leaf.values[first : first + 1, :, end - tokens : end]
+        found.append((mx.contiguous(keys), mx.contiguous(values)))
+    return tuple(found)
+
+
+def tip(state: RowState, row: int | None) -> tuple[kinds.LayerCache, ...]:
+    """What the layers of a row hold that do not grow; the row goes on without changing it."""
+    return tuple(
+        _own(leaf if row is None else leaf.extract(row)) for leaf in leaves(state) if not _is_growing(leaf)
+    )
+
+
+def fill(
+    state: RowState, pieces: Sequence[Sequence[Entries]], tokens: int, tip: Sequence[kinds.LayerCache]
+) -> None:
+    """Make an empty state of one row hold what was kept.
+
+    Args:
+        state: the empty state.
+        pieces: for each growing layer its entries, piece after piece.
+        tokens: how many positions these are together.
+        tip: the other layers' caches, in their order; they stay as they are.
+    """
+    for leaf, parts in zip(_growing(state), pieces, strict=True):
+        # With room for what is read next, or the first chunk would copy all of it once more.
+        room = leaf.step - tokens % leaf.step
+        keys, values = zip(*parts, strict=True)
+        leaf.keys, leaf.values, leaf.offset = _joined(keys, room), _joined(values, room), tokens
+    others = [leaf for leaf in leaves(state) if not _is_growing(leaf)]
+    for leaf, kept in zip(others, tip, strict=True):
+        vars(leaf).update(vars(_own(kept)))
+
+
+def _growing(state: RowState) -> list[kinds.KVCache]:
+    return [cast("kinds.KVCache", leaf) for leaf in leaves(state) if _is_growing(leaf)]
+
+
+def _joined(pieces: Sequence[mx.array], room: int) -> mx.array:
+    rows, heads, _, width = pieces[0].shape
+    return mx.concatenate([*pieces, mx.zeros((rows, heads, room, width), pieces[0].dtype)], axis=2)
+
+
+def _own(leaf: kinds.LayerCache) -> kinds.LayerCache:
+    """A cache of one row that shares arrays with another and changes none of its."""
+    if kind_of(leaf) == SLIDING:
+        # In the order of positions, without what no later one attends to.
+        return leaf.merge([leaf]).extract(0)
+    own = copy(leaf)
+    for name, value in vars(own).items():
+        if isinstance(value, mx.array):
+            setattr(own, name, _handle(value))
+        elif isinstance(value, list):
+            setattr(own, name, [_handle(each) for each in cast("list[object]", value)])
+    return own
+
+
+def _handle(value: object) -> object:
+    """Another handle of an array: an assignment changes the array it is made on."""
+    return mx.array(value) if isinstance(value, mx.array) else value
+
+
 def why_alone(state: RowState) -> str:
     """Why rows with such state cannot share a batch; empty when they can."""
     for layer in state:
@@ -73,3 +172,14 @@ def _why_layer_alone(layer: kinds.LayerCache) -> str:
     if kind in (FULL, SLIDING, RECURRENT):
         return ""
     return f"there is no batched form of its {kind}"
+
+
+def why_unkept(state: RowState) -> str:
+    """Why nothing of such a state can be kept for other prompts; empty when it can."""
+    for leaf in leaves(state):
+        kind = kind_of(leaf)
+        if kind not in (FULL, SLIDING, RECURRENT):
+            return f"it is not known how to keep its {kind}"
+        if kind == SLIDING and getattr(leaf, "keep", 0):
+            return "its sliding-window cache pins first tokens"
+    return ""

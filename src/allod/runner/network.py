@@ -18,17 +18,59 @@ from allod.runner.features import Features
 from mlx import nn
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much was read.
+
+    Attributes:
+        length: tokens.
+        shifts: where a model counts positions its own way: (index after a picture, by how much positions
+            from there on differ from indices), in order.
+    """
+
+    length: int = 0
+    shifts: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def place(self) -> int:
+        """Position of the next token."""
+        return self.length + (self.shifts[-1][1] if self.shifts else 0)
+
+    def until(self, length: int) -> Extent:
+        """As it was when so many tokens were read."""
+        return Extent(length, tuple(shift for shift in self.shifts if shift[0] <= length))
+
+    def more(self, tokens: int) -> Extent:
+        """As it is after so many tokens more, none of them a picture's last."""
+        return Extent(self.length + tokens, self.shifts)
+
+
 @dataclass(slots=True)
 class Reading:
     """A prompt on its way in.
 
     Attributes:
         state: what was read.
-        place: position of the next token, where a model counts positions its own way.
+        extent: how much that is.
     """
 
     state: RowState
-    place: int = 0
+    extent: Extent = Extent()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Something to keep a part of.
+
+    Attributes:
+        state: of one row, or of a batch.
+        extent: how much the row has read.
+        row: its place in the batch; None for a state of one row.
+    """
+
+    state: RowState
+    extent: Extent
+    row: int | None = None
 
 
 @dataclass(slots=True)
@@ -118,6 +160,7 @@ class TextNetwork:
     ) -> None:
         """Read a chunk of a prompt."""
         self.model(mx.array([tokens]), cache=reading.state)
+        reading.extent = reading.extent.more(len(tokens))
 
     def look(self, tokens: Sequence[TokenId], tensors: Sequence[Tensor]) -> Look:
         """Raise: the scheduler sends no pictures to a model without sight."""

@@ -1,7 +1,8 @@
-"""What a loaded model needs and whether its rows may share a step: measured on it, not believed.
+"""What a loaded model needs, and what may be done with its states: measured on it, not believed.
 
 Two short prompts are run alone and then together. If the logits differ by more than rounding, the
-model's rows are served one at a time, and the reason is kept for `/v1/models`.
+model's rows are served one at a time, and the reason is kept for `/v1/models`. Then one is gone on with from
+what was kept of its beginning; if that changes its logits, nothing is kept of this model's prompts.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import mlx.core as mx
 from mlx_lm.models import cache as kinds
 from mlx_lm.models.cache import KVCache
 
-from allod.core.step import LayerState, ModelFacts
+from allod.core.ids import SegmentId, SequenceId
+from allod.core.step import Keep, LayerState, ModelFacts, Restore
 from allod.device.base import Platform
 from allod.runner import caches
 from allod.runner.caches import RowState
 from allod.runner.loaded import LoadedModel
-from allod.runner.network import Network
+from allod.runner.network import Network, Reading, Source
+from allod.runner.prefixes import PrefixShelf
 
 _PROMPTS = ((11, 23, 35, 47, 59), (13, 29, 41, 3, 71, 5, 17, 2, 31))
 _CONTINUATION = (7, 19, 37)
@@ -29,6 +32,10 @@ a distance near 1; rounding of bfloat16 over a deep model stays a few percent.""
 
 _ACTIVATION_FACTOR = 6
 """Live hidden-size arrays of a layer: residual, normed, q, k, v and output."""
+
+
+_KEPT_TOKENS = 5
+"""Of the second prompt; the rest is read behind them."""
 
 
 def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_tokens: int) -> ModelFacts:
@@ -45,6 +52,7 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
     heads = loaded.number("num_attention_heads", default=1)
     hidden = loaded.number("hidden_size", "d_model", default=1024)
     inner = loaded.number("intermediate_size", default=4 * hidden)
+    unkept_because = caches.why_unkept(state) or _why_kept_disagree(loaded.network, vocabulary)
     facts = ModelFacts(
         weights_bytes=loaded.weights_bytes,
         budget_bytes=budget_bytes,
@@ -60,6 +68,7 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
         device=platform.description,
         sight=loaded.sight,
         blind_because=loaded.blind_because,
+        unkept_because=unkept_because,
     )
     del state
     mx.clear_cache()
@@ -118,13 +127,39 @@ def _why_rows_disagree(network: Network, vocabulary: int) -> str:
         together = _continue(network, merged, places, [prompt[-1] for prompt in prompts])
     except (ValueError, RuntimeError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
         return f"its rows cannot be batched: {error}"
-    tolerance = _FLOAT32_TOLERANCE if together.dtype == mx.float32 else _LOW_PRECISION_TOLERANCE
     for row, own in enumerate(alone):
-        reference = own[0].astype(mx.float32)
-        distance = mx.linalg.norm(together[row].astype(mx.float32) - reference) / mx.linalg.norm(reference)
-        if not distance.item() <= tolerance:
-            return f"its logits change by {distance.item():.1%} when rows share a step"
+        if changed := _changed(together[row], own[0]):
+            return f"its logits change by {changed} when rows share a step"
     return ""
+
+
+def _changed(found: mx.array, reference: mx.array) -> str:
+    """By how much logits differ from others, in words; empty where it is no more than rounding."""
+    tolerance = _FLOAT32_TOLERANCE if reference.dtype == mx.float32 else _LOW_PRECISION_TOLERANCE
+    expected = reference.astype(mx.float32)
+    distance = mx.linalg.norm(found.astype(mx.float32) - expected) / mx.linalg.norm(expected)
+    return "" if distance.item() <= tolerance else f"{distance.item():.1%}"
+
+
+def _why_kept_disagree(network: Network, vocabulary: int) -> str:
+    prompt = [token % vocabulary for token in _PROMPTS[1]]
+    segment, state = SegmentId(1), SequenceId(1)
+    try:
+        shelf = PrefixShelf(network)
+        straight = Reading(network.make_state())
+        network.read(prompt[:_KEPT_TOKENS], straight, (), {})
+        tips = bool(caches.tip(straight.state, None))
+        keep = Keep(segment, state, 0, _KEPT_TOKENS, tip=tips)
+        shelf.keep(keep, Source(straight.state, straight.extent))
+        both = (straight, shelf.restore(Restore(state, ((segment, _KEPT_TOKENS),))))
+        logits: list[mx.array] = []
+        for reading in both:
+            network.read(prompt[_KEPT_TOKENS:-1], reading, (), {})
+            logits.append(_continue(network, reading.state, [reading.extent.place], [prompt[-1]])[0])
+    except (ValueError, RuntimeError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
+        return f"what is kept of it cannot be restored: {error}"
+    changed = _changed(logits[1], logits[0])
+    return f"its logits change by {changed} behind what was kept" if changed else ""
 
 
 def _prefilled(network: Network, prompt: Sequence[int]) -> RowState:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import assert_never, cast
 
 import mlx.core as mx
 
@@ -13,12 +13,17 @@ from allod.core.ids import SequenceId
 from allod.core.pictures import Digest, Tensor
 from allod.core.sampling import Sampling
 from allod.core.step import (
+    Discard,
     Encoded,
     Join,
+    Keep,
     MemoryReading,
     ModelFacts,
     Prefill,
+    PrefixStep,
+    Restore,
     Sampled,
+    Split,
     StepPlan,
     StepResult,
 )
@@ -26,7 +31,8 @@ from allod.runner import caches
 from allod.runner.caches import RowState
 from allod.runner.gallery import Gallery
 from allod.runner.masks import Follower, Masks, allowed
-from allod.runner.network import Network, Reading
+from allod.runner.network import Extent, Network, Reading, Source
+from allod.runner.prefixes import PrefixShelf
 from allod.runner.sampling import Choice, Sampler, SamplerRow, scores_of
 
 
@@ -35,7 +41,7 @@ class MlxFlight:
     """A step on its way. Rows are kept as they were, because the batch moves on.
 
     `wanted` is the order of the plan, `sequences` and `rows` that of the batch. `worked` is what the prompt's
-    chunk comes to.
+    chunk comes to, and what is kept.
     """
 
     wanted: tuple[SequenceId, ...]
@@ -76,6 +82,7 @@ class _Batch:
     Attributes:
         last: (B,) the tokens that are read next, on the device: they may still be on their way.
         places: (B,) their positions, where the network counts them.
+        extents: how much each row has read.
     """
 
     sampler: Sampler
@@ -83,12 +90,14 @@ class _Batch:
     state: RowState = field(default_factory=RowState)
     last: mx.array | None = None
     places: mx.array | None = None
+    extents: list[Extent] = field(default_factory=list[Extent])
 
     def append(self, other: _Batch) -> None:
         """Take in the rows of another batch, which is of no use afterwards."""
         if not self.sequences:
             self.sampler, self.sequences = other.sampler, other.sequences
             self.state, self.last, self.places = other.state, other.last, other.places
+            self.extents = other.extents
             return
         if not other.sequences:
             return
@@ -100,6 +109,7 @@ class _Batch:
         if self.places is not None and other.places is not None:
             self.places = mx.concatenate([self.places, other.places])
         self.sequences += other.sequences
+        self.extents += other.extents
         self.sampler.add(other.sampler.rows)
 
     def drop(self, gone: Collection[SequenceId]) -> None:
@@ -114,6 +124,7 @@ class _Batch:
         else:
             caches.keep(self.state, rows)
         self.sequences = [self.sequences[row] for row in rows]
+        self.extents = [self.extents[row] for row in rows]
         self.sampler.keep(rows)
         if self.last is not None:
             self.last = self.last[mx.array(rows)]
@@ -126,7 +137,7 @@ class _Batch:
         if set(self.sequences) <= set(wanted):
             taken.append(self)
             self.sampler, self.sequences = Sampler(taken.sampler.vocabulary), []
-            self.state, self.last, self.places = RowState(), None, None
+            self.state, self.last, self.places, self.extents = RowState(), None, None, []
             return taken
         for row, sequence in enumerate(self.sequences):
             if sequence in wanted:
@@ -139,7 +150,20 @@ class _Batch:
         sampler = Sampler(self.sampler.vocabulary, [self.sampler.rows[row]])
         state = caches.take(self.state, row)
         places = None if self.places is None else self.places[row : row + 1]
-        return _Batch(sampler, [self.sequences[row]], state, self.last[row : row + 1], places)
+        last, extents = self.last[row : row + 1], [self.extents[row]]
+        return _Batch(sampler, [self.sequences[row]], state, last, places, extents)
+
+    def source(self, sequence: SequenceId) -> Source:
+        """A row, to keep a part of."""
+        row = self.sequences.index(sequence)
+        return Source(self.state, self.extents[row], None if len(self.sequences) == 1 else row)
+
+    def advance(self, tokens: mx.array) -> None:
+        """Every row has read its last token, and reads this one next: (B,)."""
+        self.last = tokens
+        if self.places is not None:
+            self.places = self.places + 1
+        self.extents = [extent.more(1) for extent in self.extents]
 
     def _batched(self) -> RowState:
         return caches.merge([self.state]) if len(self.sequences) == 1 else self.state
@@ -157,6 +181,7 @@ class MlxRunner:
     def __init__(self, network: Network, facts: ModelFacts, masks: Masks | None = None) -> None:
         self._network = network
         self._gallery = Gallery(network)
+        self._shelf = PrefixShelf(network)
         self._masks = masks
         self._facts = facts
         self._readings: dict[SequenceId, Reading] = {}
@@ -184,15 +209,17 @@ class MlxRunner:
         for as long as the plan says.
         """
         started = time.perf_counter()
+        worked = self._obey(plan.keep)
         self._release(plan.release)
         self._gallery.forget(plan.forget)
         if plan.park:
             self._parked.append(self._batch.split(plan.park))
         if plan.resume:
             self._batch.append(self._parked.split(plan.resume))
+        worked += self._obey(plan.restore)
         for join in plan.join:
             self._join(join)
-        worked = self._prefill(plan.prefill) if plan.prefill else []
+        worked += self._prefill(plan.prefill) if plan.prefill else []
         encoded = self._gallery.look(plan.encode) if plan.encode else None
         choice = self._decode() if plan.decode else None
         return MlxFlight(
@@ -204,6 +231,30 @@ class MlxRunner:
             launch_seconds=time.perf_counter() - started,
             encoded=encoded,
         )
+
+    def _obey(self, steps: Sequence[PrefixStep]) -> list[object]:
+        """Do what is to be done about segments; returns what is on its way."""
+        worked: list[object] = []
+        for step in steps:
+            match step:
+                case Keep():
+                    worked += self._shelf.keep(step, self._source(step.source))
+                case Split():
+                    worked += self._shelf.split(step)
+                case Discard():
+                    self._shelf.discard(step)
+                case Restore():
+                    self._readings[step.state] = self._shelf.restore(step)
+                case _:
+                    assert_never(step)
+        return worked
+
+    def _source(self, sequence: SequenceId) -> Source:
+        reading = self._readings.get(sequence)
+        if reading is not None:
+            return Source(reading.state, reading.extent)
+        batch = self._batch if sequence in self._batch.sequences else self._parked
+        return batch.source(sequence)
 
     def _release(self, sequences: tuple[SequenceId, ...]) -> None:
         for sequence in sequences:
@@ -221,7 +272,10 @@ class MlxRunner:
             [sequence for sequence, _ in join.sequences],
             state if copies == 1 else caches.merge([state] * copies),
             mx.array([join.last_token] * copies, dtype=mx.int32),
-            mx.array([reading.place] * copies, dtype=mx.int32) if self._network.counts_places else None,
+            mx.array([reading.extent.place] * copies, dtype=mx.int32)
+            if self._network.counts_places
+            else None,
+            [reading.extent] * copies,
         )
         self._batch.append(arrivals)
 
@@ -256,8 +310,6 @@ class MlxRunner:
             mx.async_eval(logits)
         permit = allowed(followers, batch.last, self._facts.vocabulary)
         choice = batch.sampler.choose(logits, permit)
-        batch.last = choice.tokens
-        if batch.places is not None:
-            batch.places = batch.places + 1
+        batch.advance(choice.tokens)
         mx.async_eval(choice.arrays)
         return choice

@@ -20,7 +20,7 @@ from allod.runner.arch.model import VisionLanguageModel
 from allod.runner.attention import in_strips
 from allod.runner.caches import RowState
 from allod.runner.features import Features
-from allod.runner.network import Look, Reading
+from allod.runner.network import Extent, Look, Reading
 from allod.runner.places import chunk_places, span_places
 from allod.runner.taps import Taps
 from mlx import nn
@@ -91,11 +91,14 @@ class SeeingNetwork:
         ids = mx.array([tokens])
         named: dict[str, mx.array] = {}
         if self.counts_places:
-            places, reading.place = chunk_places(len(tokens), reading.place, shown, gallery)
+            # Within a picture, positions count from where it starts.
+            within = shown[0].offset if shown and shown[0].start == 0 else 0
+            places, _ = chunk_places(len(tokens), reading.extent.place - within, shown, gallery)
             named["position_ids"] = mx.array(places)[:, None]
         if shown:
             named |= self._pictured(ids, shown, gallery)
         self._language(ids, cache=reading.state, **named)
+        reading.extent = self._read_on(reading.extent, len(tokens), shown, gallery)
 
     def look(self, tokens: Sequence[TokenId], tensors: Sequence[Tensor]) -> Look:
         """Begin to look at a picture: the graph is built, and nothing of it computed.
@@ -114,6 +117,19 @@ class SeeingNetwork:
         deep = found.pop(DEEP, None)
         features = Features(found, deep, is_picture, places, extent)
         return Look(deque([*noted, features.arrays]), features)
+
+    def _read_on(
+        self, extent: Extent, tokens: int, shown: Sequence[Shown], gallery: Mapping[Digest, Features]
+    ) -> Extent:
+        """How much was read after a chunk. A picture that ends in it shifts the positions behind it."""
+        shifts = extent.shifts
+        for part in shown if self.counts_places else ():
+            features = gallery[part.digest]
+            length = len(features.is_picture)
+            if part.offset + part.length == length:
+                shift = Extent(0, shifts).place + features.extent - length
+                shifts = (*shifts, (extent.length + part.start + part.length, shift))
+        return Extent(extent.length + tokens, shifts)
 
     def _pictured(
         self, ids: mx.array, shown: Sequence[Shown], gallery: Mapping[Digest, Features]

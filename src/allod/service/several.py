@@ -104,7 +104,8 @@ class _Whole:
         self._accepted.append(event)
         if len(self._accepted) < len(self._parts):
             return []
-        return [Accepted(sum(part.prompt_tokens for part in self._accepted)), *self._early]
+        prefix = self._accepted[0].prefix if len(self._accepted) == 1 else None
+        return [Accepted(sum(part.prompt_tokens for part in self._accepted), prefix), *self._early]
 
     def _in_turn(self, event: Event) -> list[Event]:
         if len(self._accepted) == len(self._parts):

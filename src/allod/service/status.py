@@ -30,6 +30,7 @@ class ModelStatus:
         picture_bytes: pictures that are kept or on their way.
         seen_pictures: how many pictures were looked at since the worker started; one that is kept is not
             looked at again.
+        prefix_bytes: what is kept of prompts and answers, to be read again by prompts that begin like them.
     """
 
     name: ModelName
@@ -44,6 +45,7 @@ class ModelStatus:
     buffer_bytes: int | None
     picture_bytes: int | None = None
     seen_pictures: int | None = None
+    prefix_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,4 +105,5 @@ def _status(model: HostedModel) -> ModelStatus:
         buffer_bytes=report.memory.cached_bytes if report else None,
         picture_bytes=report.picture_bytes if report else None,
         seen_pictures=report.seen_pictures if report else None,
+        prefix_bytes=report.prefix_bytes if report else None,
     )

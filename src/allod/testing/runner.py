@@ -14,20 +14,22 @@ from allod.core.sampling import Sampling
 from allod.core.step import (
     Encoded,
     Join,
+    Keep,
     LayerState,
     MemoryReading,
     ModelFacts,
     Prefill,
+    PrefixStep,
+    Restore,
     Sampled,
     Scores,
     StepPlan,
     StepResult,
 )
 from allod.testing.contract import require
+from allod.testing.history import History, Mark, folded
 from allod.testing.pictures import FakeGallery, seen_as
-
-_PRIME = 2**61 - 1
-_MULTIPLIER = 1_000_003
+from allod.testing.prefixes import FakeShelf
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +57,10 @@ class FakeCosts:
 
 
 @dataclass(slots=True)
-class _History:
-    """All that a row or state has read, folded into one number.
-
-    `spelled` is the same over the tokens, also where a picture was read in their place.
-    """
-
-    digest: int = 1
-    length: int = 0
-    spelled: int = 1
-
-    def read(self, tokens: Sequence[TokenId], seen: Sequence[int] | None = None) -> None:
-        self.digest = _folded(self.digest, tokens if seen is None else seen)
-        self.spelled = _folded(self.spelled, tokens)
-        self.length += len(tokens)
-
-    def copy(self) -> "_History":
-        return _History(self.digest, self.length, self.spelled)
-
-    def next_token(self, seed: int | None, vocabulary: int) -> TokenId:
-        mixed = (self.digest ^ ((seed or 0) * 0x9E3779B97F4A7C15 + 0x7F4A7C15)) % _PRIME
-        return (mixed * mixed % _PRIME) % vocabulary
-
-
-@dataclass(slots=True)
 class _Row:
     """A row of the batch; `pending` is the token it reads next."""
 
-    history: _History
+    history: History
     sampling: Sampling
     pending: TokenId
     said: int = 0
@@ -137,13 +115,14 @@ class FakeRunner:
         self._speech = speech or FakeSpeech()
         self._costs = costs or FakeCosts()
         self._step_seconds = step_seconds
-        self._states: dict[SequenceId, _History] = {}
+        self._states: dict[SequenceId, History] = {}
         self._rows: dict[SequenceId, _Row] = {}
         self._parked: dict[SequenceId, _Row] = {}
         self._joined: set[SequenceId] = set()
         self._released: set[SequenceId] = set()
         self._landing = _Landing()
         self._gallery = FakeGallery(facts.sight)
+        self._shelf = FakeShelf(facts)
         self._peak_bytes = facts.weights_bytes
 
     @property
@@ -167,6 +146,11 @@ class FakeRunner:
         return tuple(self._states)
 
     @property
+    def kept_bytes(self) -> int:
+        """What segments take."""
+        return self._shelf.held_bytes
+
+    @property
     def pictures_seen(self) -> int:
         """How many pictures were looked at."""
         return self._gallery.seen_count
@@ -184,6 +168,7 @@ class FakeRunner:
         landing = self._landing
         require(landing.launched - landing.collected <= 1, "a launch while two flights are in the air")
         require(not plan.is_empty, "an empty plan is launched")
+        self._obey(plan.keep)
         for sequence in plan.release:
             self._release(sequence)
         self._gallery.forget(plan.forget)
@@ -191,6 +176,7 @@ class FakeRunner:
             _move(sequence, self._rows, self._parked)
         for sequence in plan.resume:
             _move(sequence, self._parked, self._rows)
+        self._obey(plan.restore)
         for join in plan.join:
             self._join(join)
         self._require_batch(plan.decode)
@@ -209,6 +195,30 @@ class FakeRunner:
         """Bytes of the weights and of what is held, as the facts say."""
         return MemoryReading(active_bytes=self._held_bytes(), cached_bytes=0, peak_bytes=self._peak_bytes)
 
+    def _obey(self, steps: Sequence[PrefixStep]) -> None:
+        for step in steps:
+            extra_bytes = 0
+            if isinstance(step, Restore):
+                places = (self._rows, self._parked, self._states)
+                is_there = any(step.state in place for place in places)
+                require(not is_there, f"{step.state} starts, but is already there")
+                self._released.discard(step.state)
+                self._states[step.state] = History(self._shelf.restored(step))
+            else:
+                extra_bytes = self._shelf.obey(
+                    step, self._trail(step.source) if isinstance(step, Keep) else ()
+                )
+            held_bytes = self._held_bytes() + extra_bytes
+            require(held_bytes <= self._facts.budget_bytes, f"out of memory: {held_bytes} bytes after {step}")
+
+    def _trail(self, source: SequenceId) -> Sequence[Mark]:
+        if source in self._states:
+            return self._states[source].trail
+        row = self._rows.get(source) or self._parked.get(source)
+        require(row is not None, f"{source} is kept, but nowhere")
+        assert row is not None
+        return row.history.trail
+
     def _release(self, sequence: SequenceId) -> None:
         places = (self._rows, self._parked, self._states)
         require(any(sequence in place for place in places), f"release of unknown {sequence}")
@@ -222,7 +232,7 @@ class FakeRunner:
         if history is None:
             is_gone = join.state in self._joined | self._released
             require(not is_gone, f"join of state {join.state}, which is gone")
-            history = _History()
+            history = History()
         self._joined.add(join.state)
         self._require_prompt(join, history)
         require(bool(join.sequences), f"join of state {join.state} without rows")
@@ -233,12 +243,12 @@ class FakeRunner:
             self._require_tokens((join.last_token,))
             self._rows[sequence] = _Row(history.copy(), sampling, join.last_token, len(join.said))
 
-    def _require_prompt(self, join: Join, history: _History) -> None:
+    def _require_prompt(self, join: Join, history: History) -> None:
         if not any(sampling.needs_history for _, sampling in join.sequences):
             require(join.prompt == (), f"join of state {join.state} carries a prompt no row needs")
             return
         whole = join.prompt + join.said
-        is_same = _folded(1, whole[:-1]) == history.spelled and whole[-1:] == (join.last_token,)
+        is_same = folded(1, whole[:-1]) == history.spelled and whole[-1:] == (join.last_token,)
         require(
             is_same,
             f"join of state {join.state} carries a prompt other than the one prefilled",
@@ -272,7 +282,7 @@ class FakeRunner:
         require(not is_past, f"prefill of {prefill.state} after it joined")
         self._released.discard(prefill.state)
         self._require_tokens(prefill.tokens)
-        state = self._states.setdefault(prefill.state, _History())
+        state = self._states.setdefault(prefill.state, History())
         state.read(prefill.tokens, self._gallery.laid_over(prefill))
         self._require_context(prefill.state, state)
 
@@ -280,7 +290,7 @@ class FakeRunner:
         inside = all(0 <= token < self._facts.vocabulary for token in tokens)
         require(inside, "a token is outside the vocabulary")
 
-    def _require_context(self, sequence: SequenceId, history: _History) -> None:
+    def _require_context(self, sequence: SequenceId, history: History) -> None:
         limit = self._facts.context_tokens
         require(history.length <= limit, f"{sequence} has read {history.length} of {limit} tokens")
 
@@ -301,7 +311,13 @@ class FakeRunner:
     def _held_bytes(self) -> int:
         rows_bytes = self._padded_bytes(self._rows) + self._padded_bytes(self._parked)
         states_bytes = sum(self._state_bytes(state.length) for state in self._states.values())
-        return self._facts.weights_bytes + rows_bytes + states_bytes + self._gallery.held_bytes
+        return (
+            self._facts.weights_bytes
+            + rows_bytes
+            + states_bytes
+            + self._gallery.held_bytes
+            + self._shelf.held_bytes
+        )
 
     def _padded_bytes(self, rows: Mapping[SequenceId, _Row]) -> int:
         longest_tokens = max((row.history.length for row in rows.values()), default=0)
@@ -329,7 +345,7 @@ def expected_tokens(
     pictures: Sequence[PictureSpan] = (),
 ) -> tuple[TokenId, ...]:
     """What a row of a FakeRunner says to this prompt, whatever else is in the batch."""
-    history = _History()
+    history = History()
     history.read(prompt, seen_as(prompt, pictures))
     tokens: list[TokenId] = []
     while len(tokens) < max_tokens:
@@ -338,12 +354,6 @@ def expected_tokens(
             break
         history.read(tokens[-1:])
     return tuple(tokens)
-
-
-def _folded(digest: int, numbers: Sequence[int]) -> int:
-    for number in numbers:
-        digest = (digest * _MULTIPLIER + number + 1) % _PRIME
-    return digest
 
 
 def _layer_bytes(layer: LayerState, capacity_tokens: int) -> int:

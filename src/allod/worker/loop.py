@@ -179,4 +179,5 @@ class EngineLoop:
             parked=occupancy.parked,
             picture_bytes=occupancy.picture_bytes,
             seen_pictures=occupancy.seen_pictures,
+            prefix_bytes=occupancy.prefix_bytes,
         )

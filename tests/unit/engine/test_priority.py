@@ -17,7 +17,7 @@ def ids(*numbers: int) -> tuple[SequenceId, ...]:
 
 
 def scheduler(*, settings: EngineSettings | None = None, **changes: object) -> Scheduler:
-    return Scheduler(tiny_facts(**changes), settings or EngineSettings())
+    return Scheduler(tiny_facts(**changes), settings or EngineSettings(prefix_cache_bytes=0))
 
 
 def patient(**changes: object) -> Submit:
@@ -186,7 +186,7 @@ def test_a_half_read_prompt_is_given_up_as_it_is():
 
 def test_each_lane_has_a_queue_of_its_own():
     """A pile of batch work does not turn interactive requests away, nor is it counted before them."""
-    engine = scheduler(settings=EngineSettings(max_queued_requests=2, max_batch_rows=1))
+    engine = scheduler(settings=EngineSettings(prefix_cache_bytes=0, max_queued_requests=2, max_batch_rows=1))
     for first in range(3):
         answer = engine.submit(patient(first=first), 0.0)
         assert isinstance(answer, Refused if first == 2 else Admitted)
@@ -196,7 +196,7 @@ def test_each_lane_has_a_queue_of_its_own():
 def test_a_batch_row_must_fit_even_if_all_of_it_is_read_again():
     """A prompt of 2 and an answer of 30 count as a prompt of 32, so that a restart is never refused."""
     facts = {"weights_bytes": 0, "transient_bytes_per_token": 10}
-    settings = EngineSettings(max_prefill_chunk_tokens=256)
+    settings = EngineSettings(prefix_cache_bytes=0, max_prefill_chunk_tokens=256)
     needed = 32 * 10 + 31 * 10
     assert isinstance(
         scheduler(settings=settings, budget_bytes=needed, **facts).submit(

@@ -20,7 +20,7 @@ def ids(*numbers: int) -> tuple[SequenceId, ...]:
 
 
 def scheduler(*, settings: EngineSettings | None = None, **changes: object) -> Scheduler:
-    return Scheduler(tiny_facts(**changes), settings or EngineSettings())
+    return Scheduler(tiny_facts(**changes), settings or EngineSettings(prefix_cache_bytes=0))
 
 
 def result(plan: StepPlan, *tokens: int) -> StepResult:
@@ -116,7 +116,7 @@ def test_long_prompts_are_read_in_chunks():
 
 def test_short_prompts_join_together():
     """Prompts of one token need no prefill, so all that fit enter in one step, in order."""
-    engine = scheduler(settings=EngineSettings(max_batch_rows=3))
+    engine = scheduler(settings=EngineSettings(prefix_cache_bytes=0, max_batch_rows=3))
     for first in range(5):
         engine.submit(submission(prompt=1, first=first), 0.0)
     plan = engine.plan()
@@ -126,7 +126,7 @@ def test_short_prompts_join_together():
 
 def test_rows_that_are_free_again_are_used_in_the_same_plan():
     """Release comes before join, so a full batch passes its rows on without a gap."""
-    engine = scheduler(settings=EngineSettings(max_batch_rows=1))
+    engine = scheduler(settings=EngineSettings(prefix_cache_bytes=0, max_batch_rows=1))
     for first in range(2):
         engine.submit(submission(prompt=1, max_tokens=1, first=first), 0.0)
     assert engine.plan().decode == ids(0)
@@ -232,7 +232,9 @@ def test_scores_pass_through():
 def test_a_full_queue_says_when_to_come_back():
     """The count bound, the token bound, and the seconds from the measured rate."""
     engine = scheduler(
-        settings=EngineSettings(max_queued_requests=2, max_queued_tokens=100, max_batch_rows=1)
+        settings=EngineSettings(
+            prefix_cache_bytes=0, max_queued_requests=2, max_queued_tokens=100, max_batch_rows=1
+        )
     )
     engine.submit(submission(prompt=1, max_tokens=1), 0.0)
     plan = engine.plan()
@@ -264,7 +266,7 @@ def test_refusals_leave_no_trace():
 
 def test_prefill_leaves_room_for_the_decoding_rows():
     """While rows decode, chunk and decode together stay within the stall, once costs are known."""
-    settings = EngineSettings(max_decode_stall_ms=100)
+    settings = EngineSettings(prefix_cache_bytes=0, max_decode_stall_ms=100)
     engine = scheduler(settings=settings, context_tokens=100_000)
     engine.submit(submission(prompt=1, max_tokens=500), 0.0)
     engine.submit(submission(prompt=4000, max_tokens=1, first=1), 0.0)
@@ -284,7 +286,7 @@ def test_prefill_leaves_room_for_the_decoding_rows():
 
 def test_all_choices_need_rows_before_a_prompt_is_taken_up():
     """Two requests of two choices do not share three rows."""
-    engine = scheduler(settings=EngineSettings(max_batch_rows=3))
+    engine = scheduler(settings=EngineSettings(prefix_cache_bytes=0, max_batch_rows=3))
     for first in (0, 10):
         engine.submit(submission(prompt=1, choices=2, first=first), 0.0)
     assert engine.plan().decode == ids(0, 1)
@@ -293,7 +295,7 @@ def test_all_choices_need_rows_before_a_prompt_is_taken_up():
 
 def test_what_an_answer_did_not_use_is_given_back():
     """A tenant whose long limit was not used has its next turn as if it had asked for less."""
-    engine = scheduler(settings=EngineSettings(max_batch_rows=1))
+    engine = scheduler(settings=EngineSettings(prefix_cache_bytes=0, max_batch_rows=1))
     asked = [(1000, "a"), (10, "a"), (50, "b"), (50, "b")]
     for first, (max_tokens, tenant) in enumerate(asked):
         changes = {"max_tokens": max_tokens, "tenant": TenantId(tenant), "stop_tokens": (5,)}

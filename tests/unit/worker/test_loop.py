@@ -20,6 +20,7 @@ from allod.core.messages import (
     Stepped,
     Submit,
 )
+from allod.core.prefixes import PrefixMatch
 from allod.core.sampling import Sampling
 from allod.engine.settings import EngineSettings
 from allod.testing.models import tiny_facts
@@ -80,7 +81,7 @@ def tokens_until_finish(gateway: Gateway, sequence: int) -> list[int]:
 def test_a_submission_is_admitted_and_runs_to_its_end(gateway: Gateway) -> None:
     """Admitted first, then exactly max_tokens tokens."""
     gateway.send(submit(1))
-    assert gateway.next() == Admitted(RequestId("r1"), 4, 0)
+    assert gateway.next() == Admitted(RequestId("r1"), 4, 0, PrefixMatch(0, 0, "new"))
     assert len(tokens_until_finish(gateway, 1)) == 4
 
 

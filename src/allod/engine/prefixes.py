@@ -1,0 +1,138 @@
+"""What is kept of prompts and answers to be read again, and which prompts go on from there."""
+
+from collections.abc import Callable, Sequence
+
+from allod.core.ids import SequenceId, TenantId
+from allod.core.messages import PrefillProgress, Submit
+from allod.core.pictures import PictureSpan
+from allod.core.prefixes import PrefixEnd, PrefixMatch
+from allod.core.step import ModelFacts, PrefixStep, Restore, StepPlan
+from allod.engine.pacing import PrefillPacer
+from allod.engine.sequence import Choice, Job
+from allod.engine.settings import EngineSettings
+from allod.prefix.keys import Key, key_of, outside
+from allod.prefix.node import Node
+from allod.prefix.sizes import PrefixSizes
+from allod.prefix.tree import PrefixTree, Walk
+
+_MOST_SHARE = 2
+"""What is kept takes at most one part in so many of what the weights leave of the budget."""
+
+
+class Prefixes:
+    """Plans what is done about prefixes.
+
+    Args:
+        facts: what was measured on the model.
+        settings: how much may be kept.
+        pacer: knows what reading takes.
+        spare_bytes: says what running requests leave of the budget.
+    """
+
+    def __init__(
+        self,
+        facts: ModelFacts,
+        settings: EngineSettings,
+        pacer: PrefillPacer,
+        spare_bytes: Callable[[], int],
+    ) -> None:
+        self._sizes = PrefixSizes.of(facts.layers)
+        self._tree = PrefixTree(self._sizes, pacer.reading_seconds)
+        self._spare_bytes = spare_bytes
+        share_bytes = (facts.budget_bytes - facts.weights_bytes) // _MOST_SHARE
+        self._most_bytes = 0 if facts.unkept_because else min(settings.prefix_cache_bytes, share_bytes)
+        self._steps: list[PrefixStep] = []
+        self._resumed: dict[SequenceId, PrefillProgress] = {}
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of all that is kept."""
+        return self._tree.used_bytes
+
+    def take(self) -> tuple[PrefixStep, ...]:
+        """What the runner is to do since the last call, in this order."""
+        steps, self._steps = tuple(self._steps), []
+        return steps
+
+    def match(self, submit: Submit) -> PrefixMatch | None:
+        """What a prompt would reuse if it were read now; None where nothing is kept."""
+        if self._most_bytes <= 0:
+            return None
+        key = key_of(submit.tokens, submit.pictures)[:-1]
+        walk = self._tree.walk(submit.tenant, key)
+        cached, _ = self._reusable(walk, submit.pictures)
+        return PrefixMatch(cached, walk.agreed, _end(walk, cached, len(key)))
+
+    def resume(self, job: Job) -> None:
+        """Let a job that is admitted go on from what is kept of its prompt."""
+        if self._most_bytes <= 0:
+            return
+        walk = self._tree.walk(job.tenant, self._key(job))
+        cached, path = self._reusable(walk, job.pictures)
+        if self._sizes.needs_tips:
+            # Where two prompts part, a third may part from them.
+            job.pause_at((*job.boundaries, walk.agreed), cached)
+        if cached:
+            self._tree.touch(path)
+            parts = tuple((node.segment, min(node.end, cached) - node.start) for node in path)
+            self._steps.append(Restore(job.state, parts))
+            job.resume(cached)
+            if not job.said_tokens:
+                self._resumed[job.state] = PrefillProgress(job.request, cached, len(job.tokens), cached)
+
+    def resumed(self, plan: StepPlan) -> tuple[PrefillProgress, ...]:
+        """How far the prompts are that a step started from what was kept."""
+        states = [step.state for step in plan.restore if isinstance(step, Restore)]
+        return tuple(self._resumed.pop(state) for state in states if state in self._resumed)
+
+    def keep_reading(self, job: Job) -> None:
+        """Keep what was read of a prompt so far."""
+        self._keep(job.tenant, self._key(job)[: job.planned_tokens], job.state)
+
+    def keep_pause(self, job: Job) -> None:
+        """Keep what was read of a prompt, if it pauses for that."""
+        if job.end_pause():
+            self.keep_reading(job)
+
+    def keep_row(self, choice: Choice) -> None:
+        """Keep what a row has read that leaves: its prompt, and all that it said but the last token."""
+        job, read = choice.job, choice.planned - 1
+        if 0 <= read <= len(choice.said):
+            key = (*key_of(job.tokens, job.pictures), *choice.said[:read])
+            self._keep(job.tenant, key, choice.sequence)
+
+    def shrink(self, limit_bytes: int, job: Job) -> None:
+        """Forget until no more bytes are used; what a job can go on from is forgotten last."""
+        if self._tree.used_bytes <= limit_bytes:
+            return
+        path = self._tree.walk(job.tenant, self._key(job)).path
+        self._steps += self._tree.shrink(limit_bytes, path)
+        self._steps += self._tree.shrink(limit_bytes)
+
+    def _keep(self, tenant: TenantId, key: Key, source: SequenceId) -> None:
+        limit_bytes = min(self._most_bytes, self._spare_bytes())
+        if key and limit_bytes > 0:
+            self._steps += self._tree.keep(tenant, key, source, limit_bytes)
+
+    def _reusable(self, walk: Walk, pictures: Sequence[PictureSpan]) -> tuple[int, tuple[Node, ...]]:
+        """Where a prompt can go on, which is never within a picture, and what leads there."""
+        limit = outside(walk.agreed, pictures)
+        while True:
+            cached, path = walk.within(limit, needs_tips=self._sizes.needs_tips)
+            limit = outside(cached, pictures)
+            if limit == cached:
+                return cached, path
+
+    def _key(self, job: Job) -> Key:
+        """What of a job can be read before it decodes."""
+        return key_of(job.tokens, job.pictures)[:-1]
+
+
+def _end(walk: Walk, cached: int, length: int) -> PrefixEnd:
+    if cached == length:
+        return "complete"
+    if cached < walk.agreed:
+        return "no_state"
+    if walk.was_lost:
+        return "forgotten"
+    return "differs" if walk.is_fork else "new"

@@ -1,0 +1,44 @@
+"""What kept states take, by kind of layer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from allod.core.step import LayerState
+
+GROWING = "full"
+"""The kind of layer whose entries stand each for a position, so that any part of them can be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixSizes:
+    """Bytes of kept segments and tips.
+
+    Attributes:
+        bytes_per_token: entries of the growing layers for one position.
+        others: the layers whose state stands for one position only; none where no tips are needed.
+    """
+
+    bytes_per_token: int
+    others: tuple[LayerState, ...] = ()
+
+    @classmethod
+    def of(cls, layers: Sequence[LayerState]) -> "PrefixSizes":
+        """The sizes of a model with these layers."""
+        growing = sum(layer.bytes_per_token for layer in layers if layer.kind == GROWING)
+        return cls(growing, tuple(layer for layer in layers if layer.kind != GROWING))
+
+    @property
+    def needs_tips(self) -> bool:
+        """Whether a state can go on only where a tip is."""
+        return bool(self.others)
+
+    def tip_bytes(self, position: int) -> int:
+        """What the other layers hold once a prompt was read up to a position."""
+        return sum(
+            layer.fixed_bytes + layer.bytes_per_token * min(position, layer.window_tokens or position)
+            for layer in self.others
+        )
+
+    def segment_bytes(self, tokens: int) -> int:
+        """What the growing layers hold for so many positions."""
+        return self.bytes_per_token * tokens

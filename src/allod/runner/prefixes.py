@@ -1,0 +1,110 @@
+"""Segments of states on the device: kept, split, forgotten, and put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import mlx.core as mx
+from mlx_lm.models import cache as kinds
+
+from allod.core.ids import SegmentId
+from allod.core.step import Discard, Keep, Restore, Split
+from allod.runner import caches
+from allod.runner.caches import Entries
+from allod.runner.network import Extent, Network, Reading, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What is kept of some positions.
+
+    Attributes:
+        entries: of each growing layer, (1, H, T, D) keys and values.
+        start: index of the first position.
+        extent: what was read up to its end, and how positions moved on the way.
+        tip: the other layers at its end; None without a tip.
+    """
+
+    entries: tuple[Entries, ...]
+    start: int
+    extent: Extent
+    tip: tuple[kinds.LayerCache, ...] | None = None
+
+    @property
+    def tokens(self) -> int:
+        """How many positions."""
+        return self.extent.length - self.start
+
+
+class PrefixShelf:
+    """Obeys the scheduler, which decides what is kept and where states go on.
+
+    Args:
+        network: makes empty states.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._segments: dict[SegmentId, Segment] = {}
+
+    def keep(self, keep: Keep, source: Source) -> list[object]:
+        """Copy positions of a source, its tip, or both; returns the copies, which are on their way."""
+        tip = caches.tip(source.state, source.row) if keep.tip else None
+        extent = source.extent.until(keep.end)
+        if keep.start == keep.end:
+            self._segments[keep.segment] = replace(self._segments[keep.segment], tip=tip)
+            entries: tuple[Entries, ...] = ()
+        else:
+            # The columns of a batch end together, whatever the rows' lengths.
+            behind = source.extent.length - keep.end
+            entries = caches.entries(source.state, source.row, keep.end - keep.start, behind)
+            self._segments[keep.segment] = Segment(entries, keep.start, extent, tip)
+        return _started([*_flat(entries), *(caches.arrays(list(tip)) if tip else [])])
+
+    def split(self, split: Split) -> list[object]:
+        """Make two of one; returns both, which are on their way."""
+        whole = self._segments.pop(split.segment)
+        cut = whole.start + split.tokens
+        head = tuple(_part(each, 0, split.tokens) for each in whole.entries)
+        tail = tuple(_part(each, split.tokens, whole.tokens) for each in whole.entries)
+        self._segments[split.head] = Segment(head, whole.start, whole.extent.until(cut))
+        self._segments[split.tail] = Segment(tail, cut, whole.extent, whole.tip)
+        return _started([*_flat(head), *_flat(tail)])
+
+    def discard(self, discard: Discard) -> None:
+        """Forget a segment, or its tip."""
+        segment = self._segments.pop(discard.segment)
+        if discard.tip_only:
+            self._segments[discard.segment] = replace(segment, tip=None)
+
+    def restore(self, restore: Restore) -> Reading:
+        """A state as if its prompt had been read up to the end of these parts."""
+        parts = [(self._segments[name], used) for name, used in restore.parts]
+        last, used = parts[-1]
+        extent = last.extent.until(last.start + used)
+        state = self._network.make_state()
+        pieces = [tuple(_cut(each, used) for each in segment.entries) for segment, used in parts]
+        caches.fill(state, list(zip(*pieces, strict=True)), extent.length, last.tip or ())
+        return Reading(state, extent)
+
+
+def _part(entries: Entries, start: int, end: int) -> Entries:
+    keys, values = entries
+    return mx.contiguous(keys[..., start:end, :]), mx.contiguous(values[..., start:end, :])
+
+
+def _cut(entries: Entries, tokens: int) -> Entries:
+    keys, values = entries
+    if tokens == keys.shape[2]:
+        return entries
+    return keys[..., :tokens, :], values[..., :tokens, :]
+
+
+def _flat(entries: Iterable[Entries]) -> Sequence[object]:
+    return [array for pair in entries for array in pair]
+
+
+def _started(arrays: list[object]) -> list[object]:
+    mx.async_eval(arrays)
+    return arrays

@@ -1,0 +1,123 @@
+"""What a FakeRunner keeps of what was read: strict about segments, and what they came to."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from allod.core.ids import SegmentId
+from allod.core.step import Discard, Keep, LayerState, ModelFacts, Restore, Split
+from allod.testing.contract import require
+from allod.testing.history import START, Mark
+
+_GROWING = "full"
+
+
+class _Segment(NamedTuple):
+    """Marks from the one before its first position to the one behind its last."""
+
+    start: int
+    marks: tuple[Mark, ...]
+    has_tip: bool
+
+    @property
+    def tokens(self) -> int:
+        return len(self.marks) - 1
+
+    @property
+    def end(self) -> int:
+        return self.start + self.tokens
+
+
+class FakeShelf:
+    """Segments by name.
+
+    Args:
+        facts: says what segments take, and whether states can go on anywhere.
+    """
+
+    def __init__(self, facts: ModelFacts) -> None:
+        self._segments: dict[SegmentId, _Segment] = {}
+        self._each_bytes = sum(layer.bytes_per_token for layer in facts.layers if layer.kind == _GROWING)
+        self._others = [layer for layer in facts.layers if layer.kind != _GROWING]
+        self._refusal = facts.unkept_because
+
+    @property
+    def held_bytes(self) -> int:
+        """What is kept takes so many."""
+        return sum(
+            self._each_bytes * segment.tokens + (self._tip_bytes(segment.end) if segment.has_tip else 0)
+            for segment in self._segments.values()
+        )
+
+    def obey(self, step: Keep | Split | Discard, trail: Sequence[Mark]) -> int:
+        """Do a step; `trail` is what the source of a Keep has read.
+
+        Returns:
+            Bytes that it takes for the time being: both halves of a segment are copies.
+        """
+        match step:
+            case Keep():
+                self._keep(step, trail)
+            case Split():
+                return self._split(step)
+            case Discard(segment=name, tip_only=tip_only):
+                segment = self._named(name)
+                require(segment.has_tip or not tip_only, f"segment {name} has no tip to forget")
+                del self._segments[name]
+                if tip_only:
+                    self._segments[name] = segment._replace(has_tip=False)
+        return 0
+
+    def restored(self, restore: Restore) -> list[Mark]:
+        """What a state has read that starts from segments."""
+        trail = [START]
+        require(bool(restore.parts), f"{restore.state} starts from nothing")
+        for place, (name, used) in enumerate(restore.parts):
+            segment, is_last = self._named(name), place == len(restore.parts) - 1
+            require(segment.start == len(trail) - 1, f"segment {name} does not follow the one before it")
+            require(segment.marks[0] == trail[-1], f"segment {name} follows another text")
+            require(0 < used <= segment.tokens, f"{used} of segment {name}, which has {segment.tokens}")
+            require(is_last or used == segment.tokens, f"segment {name} is left in the middle")
+            trail += segment.marks[1 : used + 1]
+            if is_last and self._others:
+                require(
+                    used == segment.tokens and segment.has_tip, f"nothing can go on behind segment {name}"
+                )
+        return trail
+
+    def _keep(self, keep: Keep, trail: Sequence[Mark]) -> None:
+        require(not self._refusal, f"this model keeps nothing: {self._refusal}")
+        require(0 <= keep.start <= keep.end < len(trail), f"{keep}, of which {len(trail) - 1} are read")
+        require(not keep.tip or keep.end == len(trail) - 1, f"a tip at {keep.end}, {len(trail) - 1} are read")
+        require(keep.tip == bool(self._others), f"a tip is wanted, or left out, against the facts: {keep}")
+        if keep.start < keep.end:
+            require(keep.segment not in self._segments, f"segment {keep.segment} is kept twice")
+            marks = tuple(trail[keep.start : keep.end + 1])
+            self._segments[keep.segment] = _Segment(keep.start, marks, keep.tip)
+            return
+        segment = self._named(keep.segment)
+        require(segment.end == keep.end and segment.marks[-1] == trail[-1], f"a tip of another text: {keep}")
+        require(not segment.has_tip, f"segment {keep.segment} has a tip already")
+        self._segments[keep.segment] = segment._replace(has_tip=True)
+
+    def _split(self, split: Split) -> int:
+        segment = self._named(split.segment)
+        require(0 < split.tokens < segment.tokens, f"{split}, of {segment.tokens}")
+        fresh = split.head != split.tail and not {split.head, split.tail} & set(self._segments)
+        require(fresh, f"{split} into segments that are there")
+        del self._segments[split.segment]
+        head, tail = segment.marks[: split.tokens + 1], segment.marks[split.tokens :]
+        self._segments[split.head] = _Segment(segment.start, head, has_tip=False)
+        self._segments[split.tail] = _Segment(segment.start + split.tokens, tail, segment.has_tip)
+        return self._each_bytes * segment.tokens
+
+    def _named(self, name: SegmentId) -> _Segment:
+        require(name in self._segments, f"segment {name} is not there")
+        return self._segments[name]
+
+    def _tip_bytes(self, position: int) -> int:
+        return sum(_held_bytes(layer, position) for layer in self._others)
+
+
+def _held_bytes(layer: LayerState, position: int) -> int:
+    window_tokens = position if layer.window_tokens is None else layer.window_tokens
+    return layer.fixed_bytes + layer.bytes_per_token * min(position, window_tokens)
