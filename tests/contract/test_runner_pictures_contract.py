@@ -13,11 +13,11 @@ from tests.scaffolding import seer as seers
 from tests.scaffolding.seer import Question
 from tests.scaffolding.vision_families import picture
 
-from allod.core.ids import SequenceId, TokenId
+from allod.core.ids import SegmentId, SequenceId, TokenId
 from allod.core.pictures import Digest, PictureSpan, PreparedPicture, Tensor
 from allod.core.ports import Runner
 from allod.core.sampling import Sampling
-from allod.core.step import Encode, Encoded, Join, Prefill, Sight, StepPlan
+from allod.core.step import Encode, Encoded, Join, Keep, Prefill, Restore, Sight, StepPlan
 from allod.testing.models import tiny_facts
 from allod.testing.pictures import shown_in
 from allod.testing.runner import FakeRunner
@@ -292,3 +292,35 @@ def test_rows_speak_while_a_picture_is_looked_at(seeing: Seeing, runner: Runner)
     go_on(runner, question, span, 100)
     read(runner, question)
     assert answers(runner, join(question, ONE))[ONE] == answer(seeing, question)
+
+
+def test_a_conversation_goes_on_behind_pictures_that_were_kept(seeing: Seeing, runner: Runner):
+    """Nobody looks at them again: positions, windows and answers are those of a prompt read from the start.
+
+    Both ways: behind the first picture, with the second one read anew, and behind the whole prompt and what
+    was said to it.
+    """
+    question = seeing.question([1, 3])
+    first, second = question.spans
+    tips = any(layer.kind != "full" for layer in runner.facts.layers)
+    look(runner, question)
+    runner.launch(StepPlan(prefill=chunk(ONE, question, 0, first.end))).collect()
+    early = Keep(SegmentId(1), ONE, 0, first.end, tip=tips)
+    end = len(question.tokens) - 1
+    runner.launch(StepPlan(keep=(early,), prefill=chunk(ONE, question, first.end, end))).collect()
+    rows = StepPlan(decode=(ONE,))
+    spoken = said(runner, [StepPlan(join=(join(question, ONE),), decode=(ONE,)), *[rows] * (ANSWER - 1)])[ONE]
+    late = Keep(SegmentId(2), ONE, first.end, end + ANSWER, tip=tips)
+    runner.launch(StepPlan(keep=(late,), release=(ONE,), forget=(first.digest,))).collect()
+
+    again = Restore(TWO, ((SegmentId(1), first.end),))
+    runner.launch(StepPlan(restore=(again,), prefill=chunk(TWO, question, first.end, end))).collect()
+    assert answers(runner, join(question, TWO))[TWO] == spoken == answer(seeing, question)
+
+    tokens = (*question.tokens, *spoken, *question.tokens[-3:])
+    longer = Question("", tokens, question.spans, question.prepared)
+    read_tokens = end + ANSWER
+    go_on_there = Restore(THREE, ((SegmentId(1), first.end), (SegmentId(2), read_tokens - first.end)))
+    rest = chunk(THREE, longer, read_tokens, len(tokens) - 1)
+    runner.launch(StepPlan(forget=(second.digest,), restore=(go_on_there,), prefill=rest)).collect()
+    assert answers(runner, join(longer, THREE))[THREE] == answer(seeing, longer)
