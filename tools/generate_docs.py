@@ -29,6 +29,7 @@ FLOORS = (
     "config",
     "api",
     "service",
+    "bench",
     "registry",
     "store",
     "local",

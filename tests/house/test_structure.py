@@ -91,5 +91,6 @@ def test_imports_by_name_are_few() -> None:
         "src/allod/cli/lazy.py",
         "src/allod/runner/load.py",
         "src/allod/worker/__main__.py",
+        "src/allod/worker/measure.py",
         "src/allod/worker/process.py",
     }

@@ -1,0 +1,9 @@
+from typing import Protocol
+
+import mlx.nn as nn
+
+class _Tokenizer(Protocol):
+    def encode(self, text: str) -> list[int]: ...
+    def decode(self, tokens: list[int]) -> str: ...
+
+def load(path_or_hf_repo: str) -> tuple[nn.Module, _Tokenizer]: ...

@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 from allod import config
 from allod.cli import pictures
 from allod.cli.client import ChatClient, Content, Measured, Question, Turn
-from allod.cli.options import settings_of
+from allod.cli.options import own_url, settings_of
 from allod.cli.pictures import Attached, Piece
 from allod.cli.terminal import say
 from allod.core.errors import AllodError, ConfigurationError, ModelNotFound
@@ -130,7 +130,7 @@ def chat(
     """
     media = settings_of(context).media
     images = [pictures.read(path, media) for path in context.meta[_IMAGES]]
-    with closing(ChatClient(base_url or _own_url(context), key or config.client_key())) as client:
+    with closing(ChatClient(base_url or own_url(context), key or config.client_key())) as client:
         model, prompt = choose(client.model_names(), words or ())
         pieces = [*images, *_pieces(prompt, context.meta[_QUOTED], media)]
         talk = Conversation(client, model, max_tokens, temperature)
@@ -216,10 +216,3 @@ def _ask_and_go_on(talk: Conversation, pieces: Sequence[Piece]) -> None:
         say(f"allod: {error.message}")
     if len(pieces) > 1 and len(talk.turns) == turns_before:
         say("[there was no answer, so the pictures are not kept; attach them again]")
-
-
-def _own_url(context: typer.Context) -> str:
-    """Where a server with these settings answers on this machine."""
-    api = settings_of(context).api
-    host = "127.0.0.1" if api.host in ("0.0.0.0", "::", "") else api.host
-    return f"http://[{host}]:{api.port}" if ":" in host else f"http://{host}:{api.port}"

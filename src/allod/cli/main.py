@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from allod.cli import alias, chat, dialect, keys, models, options, serve, settings, store, version
+from allod.cli import alias, bench, chat, dialect, keys, models, options, serve, settings, store, version
 from allod.cli.exits import ExitCode, code_of, epilog
 from allod.cli.terminal import say, write
 from allod.core.errors import AllodError
@@ -32,6 +32,7 @@ app.command("rm")(models.rm)
 app.command("alias")(alias.alias)
 app.command("unalias")(alias.unalias)
 app.command("dialect")(dialect.dialect)
+app.add_typer(bench.app, name="bench")
 app.add_typer(keys.app, name="keys")
 app.add_typer(store.app, name="store")
 app.add_typer(settings.app, name="config")

@@ -65,6 +65,13 @@ def settings_of(context: typer.Context, **shortcuts: str | None) -> Settings:
     return config.load(flags_of(context) | named)
 
 
+def own_url(context: typer.Context) -> str:
+    """Where a server with these settings answers on this machine."""
+    api = settings_of(context).api
+    host = "127.0.0.1" if api.host in ("0.0.0.0", "::", "") else api.host
+    return f"http://[{host}]:{api.port}" if ":" in host else f"http://{host}:{api.port}"
+
+
 def catalog_of(context: typer.Context) -> Catalog:
     """The catalogue in the home that is in force."""
     return Catalog(settings_of(context).models_folder)

@@ -58,8 +58,17 @@ def write_shards(
     batches: Sequence[Batch],
     on_progress: ProgressCallback,
     shard_bytes: int = LARGEST_SHARD_BYTES,
+    stage: str = "converting",
 ) -> None:
-    """Write `model.safetensors`, or numbered shards and their index; every file is read back and checked."""
+    """Write `model.safetensors`, or numbered shards and their index; every file is read back and checked.
+
+    Args:
+        folder: where they go.
+        batches: what is written, in this order.
+        on_progress: told after each batch.
+        shard_bytes: most bytes of a file, unless one batch alone has more.
+        stage: what is going on, in words.
+    """
     groups = list(_grouped(batches, shard_bytes))
     total = sum(len(batch.tensors) for batch in batches)
     weight_map: dict[str, object] = {}
@@ -79,7 +88,7 @@ def write_shards(
                     file.write(content.data)
                     weight_map[tensor.name] = name
                 done += len(batch.tensors)
-                on_progress(Progress("converting", done, total, "tensors"))
+                on_progress(Progress(stage, done, total, "tensors"))
         read_tensors(folder / name)
     if len(groups) > 1:
         size = sum(batch.stored_bytes for batch in batches)
