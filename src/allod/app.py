@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -47,7 +47,24 @@ class Gateway:
     feeds: OpenFeeds
 
 
-def compose(settings: Settings) -> Gateway:
+def worker_command(settings: Settings, catalog: Catalog, purpose: str | None = None) -> WorkerCommand:
+    """How to start a process for a model; its purpose is the model's own unless another is named."""
+    encoded = WorkerSettings.of(settings).to_json()
+
+    def command(card: ModelCard) -> Sequence[str]:
+        model = ("--model", str(catalog.folder(card)))
+        context = ("--context-tokens", str(card.context_tokens))
+        doing = ("--purpose", purpose or card.purpose)
+        return (sys.executable, "-m", "allod.worker", *model, "--settings", encoded, *context, *doing)
+
+    return command
+
+
+Workers = Callable[[Settings, Catalog], WorkerCommand]
+"""Which program answers for models; `worker_command` unless someone measures the gateway alone."""
+
+
+def compose(settings: Settings, workers: Workers = worker_command) -> Gateway:
     """Everything of the gateway, wired but not started.
 
     Raises:
@@ -55,7 +72,7 @@ def compose(settings: Settings) -> Gateway:
     """
     catalog = Catalog(settings.models_folder)
     resident = preloaded(settings, catalog)
-    residency = Residency(worker_command(settings, catalog), settings.local)
+    residency = Residency(workers(settings, catalog), settings.local)
     pictures = LocalPictures(worker_command(settings, catalog, "pictures"), settings.local, settings.media)
     prompts = PromptRenderer(catalog.folder, settings.prompts, pictures)
     backend = LocalBackend(residency, prompts, settings.local, pictures)
@@ -96,7 +113,7 @@ def compose(settings: Settings) -> Gateway:
             embedder.close()
             await keeper.close()
 
-    feeds = OpenFeeds()
+    feeds = OpenFeeds(settings.api.max_unread_events)
     keys = KeyFile(settings.keys_file)
     return Gateway(create(settings.api, services, keys, feeds, lifespan), feeds)
 
@@ -111,33 +128,23 @@ def log_address(url: str) -> None:
     _log.info("listening on %s", url)
 
 
-def serve(settings: Settings, on_listening: OnListening = log_address) -> int:
+def serve(
+    settings: Settings, on_listening: OnListening = log_address, workers: Workers = worker_command
+) -> int:
     """Serve until SIGINT or SIGTERM; 0 when the stop was orderly.
 
     Args:
         settings: of every room.
         on_listening: told the base URL once connections are accepted.
+        workers: which program answers for models.
 
     Raises:
         ConfigurationError: the port is taken, or a setting does not fit this machine.
     """
     logging.basicConfig(level=settings.api.log_level.upper(), format=_LOG_FORMAT)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its greetings are not ours
-    gateway = compose(settings)
+    gateway = compose(settings, workers)
     return run(gateway.app, settings.api, gateway.feeds, on_listening)
-
-
-def worker_command(settings: Settings, catalog: Catalog, purpose: str | None = None) -> WorkerCommand:
-    """How to start a process for a model; its purpose is the model's own unless another is named."""
-    encoded = WorkerSettings.of(settings).to_json()
-
-    def command(card: ModelCard) -> Sequence[str]:
-        model = ("--model", str(catalog.folder(card)))
-        context = ("--context-tokens", str(card.context_tokens))
-        doing = ("--purpose", purpose or card.purpose)
-        return (sys.executable, "-m", "allod.worker", *model, "--settings", encoded, *context, *doing)
-
-    return command
 
 
 def preloaded(settings: Settings, catalog: Catalog) -> tuple[ModelCard, ...]:

@@ -6,7 +6,6 @@ a client that leaves ends the work at once, even while the backend is silent.
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol, runtime_checkable
@@ -14,9 +13,12 @@ from typing import Protocol, runtime_checkable
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from allod.core.errors import AllodError
+from allod.api.bell import Bell
+from allod.core.errors import AllodError, ClientTooSlow
 from allod.core.events import Event, Failed, Finished
 
+MAX_UNREAD_EVENTS = 4096
+_LAST = (Finished, Failed)
 _log = logging.getLogger(__name__)
 
 
@@ -29,20 +31,25 @@ class _Closable(Protocol):
 
 def is_last(event: Event) -> bool:
     """Whether nothing may follow this event."""
-    return isinstance(event, Finished | Failed)
+    return isinstance(event, _LAST)
 
 
 class EventFeed:
     """Events of one request, taken in batches.
 
-    The mailbox has no limit of its own: an answer ends at its token limit, and holding events back
-    would stop the reader that all requests of a worker share.
+    Events are never held back, since that would stop the reader that all requests of a worker share. A
+    client that leaves too many unread loses the rest: its answer ends with ClientTooSlow behind those events,
+    and the worker is free of it.
     """
 
-    def __init__(self, events: AsyncIterator[Event], receive: Receive) -> None:
+    def __init__(
+        self, events: AsyncIterator[Event], receive: Receive, max_unread: int = MAX_UNREAD_EVENTS
+    ) -> None:
         self._events = events
-        self._mailbox: deque[Event] = deque()
-        self._news = asyncio.Event()
+        self._max_unread = max_unread
+        self._mailbox: list[Event] = []
+        self._bell = Bell()
+        self._ended = False
         self._error: Exception | None = None
         self._complete = False
         self._client_left = False
@@ -56,18 +63,12 @@ class EventFeed:
             ClientDisconnect: the client left.
             Exception: what the iterator raised, once its events are taken.
         """
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._news.wait()
-        except TimeoutError:
-            return []
+        if not (self._mailbox or self._ended or self._client_left):
+            await self._bell.wait(timeout_seconds)
         if self._client_left:
             raise ClientDisconnect
-        if self._mailbox:
-            batch = list(self._mailbox)
-            self._mailbox.clear()
-            if not self._pump.done():
-                self._news.clear()
+        if self._mailbox or not self._ended:
+            batch, self._mailbox = self._mailbox, []
             return batch
         raise self._error or RuntimeError("the events ended without Finished or Failed")
 
@@ -81,8 +82,8 @@ class EventFeed:
         self._watch.cancel()
         self._cancel()
         await asyncio.wait({self._watch, self._pump})
-        if isinstance(self._events, _Closable):
-            await self._events.aclose()
+        self._bell.close()
+        await self._let_go()
 
     async def _iterate(self) -> None:
         try:
@@ -90,24 +91,44 @@ class EventFeed:
                 self._put(event)
                 if self._complete:
                     break  # what it does after its last event is cleaning up, which `close` lets it finish
+                if len(self._mailbox) >= self._max_unread and await self._is_unread():
+                    self._put(Failed(self._too_slow()))
+                    await self._let_go()  # now: the client may take its time to read what there is
+                    break
         except Exception as error:  # noqa: BLE001 - handed to whoever takes
             self._error = error
             if self._pump.cancelling():
                 _log.exception("a backend failed while it was closed")  # nobody takes any more
         finally:
-            self._news.set()
+            self._ended = True
+            self._bell.ring()
 
     def _put(self, event: Event) -> None:
         if not self._complete:
-            self._complete = is_last(event)
+            self._complete = isinstance(event, _LAST)
             self._mailbox.append(event)
-            self._news.set()
+            self._bell.ring()
+
+    async def _is_unread(self) -> bool:
+        """Whether the mailbox is still full when whoever waits for it had a turn."""
+        await asyncio.sleep(0)
+        return len(self._mailbox) >= self._max_unread
+
+    def _too_slow(self) -> ClientTooSlow:
+        return ClientTooSlow(
+            f"The answer was broken off: {self._max_unread} events of it wait to be read. Read faster, ask "
+            "without `stream`, or raise the setting api.max_unread_events."
+        )
+
+    async def _let_go(self) -> None:
+        if isinstance(self._events, _Closable):
+            await self._events.aclose()
 
     async def _await_disconnect(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
         self._client_left = True
-        self._news.set()
+        self._bell.ring()
         self._cancel()
 
     def _cancel(self) -> None:
@@ -117,16 +138,21 @@ class EventFeed:
 
 
 class OpenFeeds:
-    """The feeds that are open now, so that a shutdown can end them."""
+    """The feeds that are open now, so that a shutdown can end them.
 
-    def __init__(self) -> None:
+    Args:
+        max_unread: how many events a client may leave unread.
+    """
+
+    def __init__(self, max_unread: int = MAX_UNREAD_EVENTS) -> None:
+        self._max_unread = max_unread
         self._feeds: set[EventFeed] = set()
         self._ended: AllodError | None = None
 
     @asynccontextmanager
     async def open(self, events: AsyncIterator[Event], receive: Receive) -> AsyncGenerator[EventFeed, None]:
         """A feed that is closed when the block is left, however it is left."""
-        feed = EventFeed(events, receive)
+        feed = EventFeed(events, receive, self._max_unread)
         self._feeds.add(feed)
         if self._ended is not None:
             feed.end(self._ended)

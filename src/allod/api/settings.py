@@ -47,6 +47,11 @@ class ApiSettings:
         Le(300),
         Doc("A stream silent for so long carries a comment, so nobody hangs up."),
     ] = 10.0
+    max_unread_events: Annotated[
+        int,
+        Ge(16),
+        Doc("A stream whose client leaves so many events unread is broken off with an error event."),
+    ] = 4096
     shutdown_grace_seconds: Annotated[
         float, Ge(0), Le(3600), Doc("How long open answers may go on after the server was told to stop.")
     ] = 10.0

@@ -50,7 +50,8 @@ class StreamedAnswer(Response):
             if isinstance(first[0], Failed):
                 raise first[0].error
             frames = self._encode(first)
-            _account(first, exchange)
+            _note_prefix(first[0], exchange)
+            _account(first[-1], exchange)
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )
@@ -76,8 +77,10 @@ class StreamedAnswer(Response):
         """The frames that come next, and whether they are the last; a fault becomes the last one."""
         try:
             batch = await feed.take(timeout_seconds)
-            _account(batch, exchange)
-            return self._encode(batch), bool(batch) and is_last(batch[-1])
+            if not batch:
+                return b"", False
+            _account(batch[-1], exchange)
+            return self._encode(batch), is_last(batch[-1])
         except ClientDisconnect:
             raise
         except AllodError as error:
@@ -112,7 +115,8 @@ class WholeAnswer(Response):
             done = False
             while not done:
                 batch = await feed.take()
-                _account(batch, exchange)
+                _note_prefix(batch[0], exchange)
+                _account(batch[-1], exchange)
                 for event in batch:
                     self._collector.feed(event)
                 done = is_last(batch[-1])
@@ -121,9 +125,11 @@ class WholeAnswer(Response):
         await whole(scope, receive, send)
 
 
-def _account(batch: Sequence[Event], exchange: Exchange) -> None:
-    for event in batch:
-        if isinstance(event, Finished):
-            exchange.usage = event.usage
-        elif isinstance(event, Accepted):
-            exchange.prefix = event.prefix
+def _account(last: Event, exchange: Exchange) -> None:
+    if isinstance(last, Finished):
+        exchange.usage = last.usage
+
+
+def _note_prefix(first: Event, exchange: Exchange) -> None:
+    if isinstance(first, Accepted):
+        exchange.prefix = first.prefix

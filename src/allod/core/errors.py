@@ -12,6 +12,7 @@ AllodError
 ├── NotFound 404
 │   └── ModelNotFound 404
 ├── MethodNotAllowed 405
+├── ClientTooSlow 408             the client does not read its answer
 ├── Cancelled 409                the owner broke the answer off
 ├── Busy 503                      the queue is full; carries Retry-After
 ├── ModelUnavailable 503          the worker is loading, gone, or cannot load
@@ -150,6 +151,14 @@ class Cancelled(AllodError):
     status = 409
     kind = "invalid_request_error"
     code = "response_cancelled"
+
+
+class ClientTooSlow(AllodError):
+    """The client leaves so much of its answer unread that the rest is not made."""
+
+    status = 408
+    kind = "invalid_request_error"
+    code = "client_too_slow"
 
 
 class Busy(AllodError):

@@ -9,8 +9,9 @@ cut off or is malformed has no end, and the choice then does not finish with `to
 choice follow one another.
 """
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from allod.core.errors import AllodError
 from allod.core.prefixes import PrefixMatch
@@ -19,8 +20,7 @@ from allod.core.usage import Timings, Usage
 FinishReason = Literal["stop", "length", "tool_calls"]
 
 
-@dataclass(frozen=True, slots=True)
-class TokenLogprob:
+class TokenLogprob(msgspec.Struct, frozen=True):
     """One token with its natural-log probability under the model, before temperature and filters.
 
     `data` is the token's bytes: half a character is possible, so `text` may hold U+FFFD.
@@ -31,16 +31,14 @@ class TokenLogprob:
     logprob: float
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredToken:
+class ScoredToken(msgspec.Struct, frozen=True):
     """The chosen token and its most likely alternatives, most likely first."""
 
     chosen: TokenLogprob
     alternatives: tuple[TokenLogprob, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """The request was admitted or queued; status and headers may go out.
 
     Attributes:
@@ -52,16 +50,14 @@ class Accepted:
     prefix: PrefixMatch | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True):
     """So many tokens of the prompt have been processed."""
 
     prefilled_tokens: int
     prompt_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class TextDelta:
+class TextDelta(msgspec.Struct, frozen=True):
     """More text of one choice; never half a character. `scores` belongs to the tokens of this text."""
 
     choice: int
@@ -69,16 +65,14 @@ class TextDelta:
     scores: tuple[ScoredToken, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ReasoningDelta:
+class ReasoningDelta(msgspec.Struct, frozen=True):
     """More of what the model thinks before its answer."""
 
     choice: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallStarted:
+class ToolCallStarted(msgspec.Struct, frozen=True):
     """The model calls a tool; `index` counts the calls of the choice from 0.
 
     Attributes:
@@ -91,8 +85,7 @@ class ToolCallStarted:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallDelta:
+class ToolCallDelta(msgspec.Struct, frozen=True):
     """More of the arguments: a piece of JSON text."""
 
     choice: int
@@ -100,16 +93,14 @@ class ToolCallDelta:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallFinished:
+class ToolCallFinished(msgspec.Struct, frozen=True):
     """The call is complete, and its arguments together are one JSON object."""
 
     choice: int
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChoiceFinished:
+class ChoiceFinished(msgspec.Struct, frozen=True):
     """One choice is complete; `stop` is the stop string that ended it, if one did."""
 
     choice: int
@@ -117,16 +108,14 @@ class ChoiceFinished:
     stop: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True):
     """Every choice is complete."""
 
     usage: Usage
     timings: Timings
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """The request broke after it was accepted."""
 
     error: AllodError

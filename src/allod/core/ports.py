@@ -176,6 +176,10 @@ class TokenCodec(Protocol):
         """The exact bytes of one token; a special token's are its name."""
         ...
 
+    def text_bytes(self, token: TokenId) -> bytes:
+        """The bytes that a token adds to a text: its own, and none for a special token."""
+        ...
+
 
 class ChatTemplate(Protocol):
     """A checkpoint's chat template."""

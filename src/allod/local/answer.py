@@ -1,7 +1,8 @@
 """What a worker says about one request, turned into the request's events. Pure: time comes in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from allod.core.errors import InternalFailure
 from allod.core.events import Event, Finished, Progress
@@ -12,8 +13,7 @@ from allod.local.link import Letter
 from allod.local.stream import ChoiceStream
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(msgspec.Struct, frozen=True):
     """What one letter came to, and the sequence that the worker need not go on with, if any."""
 
     events: Sequence[Event]
@@ -33,6 +33,7 @@ class Answer:
         self, streams: dict[SequenceId, ChoiceStream], prompt_tokens: int, started_seconds: float
     ) -> None:
         self._streams = streams
+        self._unfinished = len(streams)
         self._prompt_tokens = prompt_tokens
         self._started_seconds = started_seconds
         self._begun_seconds: float | None = None
@@ -42,7 +43,7 @@ class Answer:
     @property
     def finished(self) -> bool:
         """True once every choice has ended."""
-        return all(stream.finished for stream in self._streams.values())
+        return self._unfinished == 0
 
     def feed(self, letter: Letter, now_seconds: float) -> Heard:
         """The events of one letter.
@@ -52,19 +53,26 @@ class Answer:
         """
         self._begun_seconds = self._begun_seconds or now_seconds
         match letter:
+            case Emission():
+                self._first_token_seconds = self._first_token_seconds or now_seconds
+                return self._hear(letter)
             case PrefillProgress(done_tokens=done, total_tokens=total, cached_tokens=cached):
                 # Choices that are read one after another each say what they reused: the first one counts.
                 self._cached_tokens = cached if self._cached_tokens is None else self._cached_tokens
                 return Heard((Progress(done, total),))
-            case Emission(sequence=sequence):
-                self._first_token_seconds = self._first_token_seconds or now_seconds
-                stream = self._streams[sequence]
-                was_finished = stream.finished
-                events = stream.feed(letter)
-                cut = stream.stopped_itself and not was_finished and letter.finish is None
-                return Heard(events, sequence if cut else None)
             case _:
                 raise InternalFailure(f"The worker said {type(letter).__name__} in the middle of an answer.")
+
+    def _hear(self, emission: Emission) -> Heard:
+        stream = self._streams[emission.sequence]
+        if stream.finished:
+            return Heard(())
+        events = stream.feed(emission)
+        if not stream.finished:
+            return Heard(events)
+        self._unfinished -= 1
+        cut = stream.stopped_itself and emission.finish is None
+        return Heard(events, emission.sequence if cut else None)
 
     def conclude(self, now_seconds: float) -> Finished:
         """The last event.

@@ -55,8 +55,8 @@ class _Lost:
 class Mailbox:
     """What the worker says about one request, in order.
 
-    It has no bound on purpose: a client that reads slowly must not hold up the worker's other
-    requests, and `max_tokens` limits what can pile up.
+    It has one reader, which never waits for a client. So it needs no bound: what a client leaves
+    unread piles up beyond, where there is one.
 
     Attributes:
         lacks: pictures that the worker was not sent yet; until then it owes nothing.
@@ -68,7 +68,8 @@ class Mailbox:
         self.lacks: set[Digest] = set()
         self._link = link
         self._on_wanted = on_wanted
-        self._letters: asyncio.Queue[Letter | _Lost] = asyncio.Queue()
+        self._letters: deque[Letter | _Lost] = deque()
+        self._waiter: asyncio.Future[None] | None = None
 
     def __enter__(self) -> "Mailbox":
         return self
@@ -83,14 +84,17 @@ class Mailbox:
             ModelUnavailable: the worker stopped before the request was complete.
             AllodError: what `fail` was told.
         """
-        letter = await self._letters.get()
+        while not self._letters:
+            self._waiter = self._link.future()
+            await self._waiter
+        letter = self._letters.popleft()
         if isinstance(letter, _Lost):
             raise letter.error
         return letter
 
     def fail(self, error: AllodError) -> None:
         """The request cannot go on."""
-        self._letters.put_nowait(_Lost(error))
+        self._deliver(_Lost(error))
 
     def want(self, wanted: Wanted) -> None:
         """The worker lacks pictures; called by the link only."""
@@ -109,7 +113,13 @@ class Mailbox:
 
     def put(self, letter: Letter) -> None:
         """Deliver; called by the link only."""
-        self._letters.put_nowait(letter)
+        self._deliver(letter)
+
+    def _deliver(self, letter: "Letter | _Lost") -> None:
+        self._letters.append(letter)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
 
 OnWanted = Callable[[Mailbox, tuple[Digest, ...]], None]
@@ -183,6 +193,10 @@ class Link(asyncio.Protocol):
         self._inspections.append(answer)
         self.send(Inspect())
         return answer
+
+    def future(self) -> asyncio.Future[None]:
+        """Something to wait for, on the loop that the link lives on."""
+        return self._loop.create_future()
 
     def send(self, command: Command) -> None:
         """Queue a command; commands to a worker that is gone are dropped."""

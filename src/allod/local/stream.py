@@ -57,7 +57,9 @@ class ChoiceStream:
         self._read_chars = 0
         self._decided_chars = 0
         self._unshown_chars = 0
-        self._scores = ScoreQueue()
+        self._scores: ScoreQueue | None = (
+            None  # as long as no scores come, which is until the end or not at all
+        )
 
     @property
     def stopped_itself(self) -> bool:
@@ -68,12 +70,14 @@ class ChoiceStream:
         """The events that these tokens complete; nothing once the choice has ended."""
         if self.finished:
             return []
+        if emission.scores and self._scores is None:
+            self._scores = ScoreQueue()
         visible = len(emission.tokens) - (emission.finish == "stop")
         for index, token in enumerate(emission.tokens):
             self.completion_tokens += 1
             if index < visible:
                 self._read(token, emission.scores[index] if emission.scores else None)
-            if self.stopped_itself:
+            if self._matcher.matched is not None:
                 return self._finish("stop")
         if emission.finish is not None:
             return self._finish(emission.finish)
@@ -82,7 +86,7 @@ class ChoiceStream:
     def _read(self, token: TokenId, scores: Scores | None) -> None:
         self._undecided_tokens += 1
         text = self._detokenizer.feed((token,))
-        if scores is not None:
+        if scores is not None and self._scores is not None:
             self._scores.add(self._scored(token, scores))
         if text:
             self._parse(text)
@@ -90,14 +94,16 @@ class ChoiceStream:
 
     def _parse(self, text: str) -> None:
         """Read text; the tokens read so far end no later than it does."""
-        self._read_chars += len(text)
-        self._scores.place(self._read_chars)
+        if self._scores is not None:
+            self._read_chars += len(text)
+            self._scores.place(self._read_chars)
         self._decide_text(self._parser.feed(text))
 
     def _decide_text(self, pieces: Sequence[Piece]) -> None:
-        start, self._decided_chars = self._decided_chars, self._read_chars - self._parser.held_chars
-        words = not self._thinks and not self._calls.is_open
-        self._scores.decide(Decided(start, self._decided_chars, pieces, words))
+        if self._scores is not None:
+            start, self._decided_chars = self._decided_chars, self._read_chars - self._parser.held_chars
+            words = not self._thinks and not self._calls.is_open
+            self._scores.decide(Decided(start, self._decided_chars, pieces, words))
         self._receive(pieces)
 
     def _receive(self, pieces: Sequence[Piece]) -> None:
@@ -114,7 +120,7 @@ class ChoiceStream:
                     if self._reading.takes_calls:
                         self._close_words()
                         self._out.extend(self._calls.feed(piece))
-            if self.stopped_itself:
+            if self._matcher.matched is not None:
                 return
 
     def _decide(self, *, thinks: bool) -> None:
@@ -170,6 +176,8 @@ class ChoiceStream:
 
     def _place(self) -> None:
         """Hand out the log probabilities of words that are shown."""
+        if self._scores is None:
+            return
         scores = self._scores.take(self._scores.said_chars - self._unshown_chars)
         if not scores:
             return

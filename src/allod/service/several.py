@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import msgspec
 
 from allod.core.events import Accepted, Event, Failed, Finished, Progress
 from allod.core.usage import Timings, Usage
@@ -98,7 +100,7 @@ class _Whole:
                 return [event]
             case _:
                 first_choice = self._parts[index].first_choice
-                return self._in_turn(replace(event, choice=event.choice + first_choice))
+                return self._in_turn(msgspec.structs.replace(event, choice=event.choice + first_choice))
 
     def _accept(self, event: Accepted) -> list[Event]:
         self._accepted.append(event)

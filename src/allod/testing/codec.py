@@ -29,3 +29,7 @@ class ByteCodec:
     def token_bytes(self, token: TokenId) -> bytes:
         """One byte, or the name of a special token."""
         return bytes((token,)) if token < BYTES else f"<|{token}|>".encode()
+
+    def text_bytes(self, token: TokenId) -> bytes:
+        """One byte; nothing for a special token."""
+        return bytes((token,)) if token < BYTES else b""

@@ -18,8 +18,7 @@ class Detokenizer:
     depend on the length of the answer.
 
     Args:
-        codec: its `decode` must be the UTF-8 text of the bytes of the tokens it shows, perhaps
-            without a first space.
+        codec: its `decode` must be the UTF-8 text of its `text_bytes`, perhaps without a first space.
         shown: special tokens that are shown all the same, by their names: markup that a parser reads.
         continues: True when the tokens continue a text, so that a first space is part of it.
     """
@@ -30,29 +29,33 @@ class Detokenizer:
         self._codec = codec
         self._shown_specials = shown
         self._utf8 = _Utf8Decoder("replace")
+        self._inside = False
         self._at_start = not continues
 
     def feed(self, tokens: Sequence[TokenId]) -> str:
         """The text that these tokens complete."""
-        return self._utf8.decode(b"".join(map(self._shown, tokens)))
+        data = b"".join(map(self._shown, tokens))
+        if not self._inside:
+            try:
+                return data.decode()
+            except UnicodeDecodeError:
+                pass  # it ends inside a character, or holds what is none
+        text = self._utf8.decode(data)
+        held, _ = self._utf8.getstate()
+        self._inside = bool(held)
+        return text
 
     def flush(self) -> str:
         """U+FFFD when the tokens end inside a character, else nothing."""
         return self._utf8.decode(b"", final=True)
 
     def _shown(self, token: TokenId) -> bytes:
-        """The bytes that a token adds to the text.
-
-        Decoding the token twice tells one that is left out from a space that only a text's start
-        loses: `decode((space, space))` keeps one of the two.
-        """
+        """The bytes that a token adds to this text."""
         codec = self._codec
         if token in self._shown_specials:
             self._at_start = False
             return codec.token_bytes(token)
-        if not codec.decode((token, token)):
-            return b""
-        data = codec.token_bytes(token)
+        data = codec.text_bytes(token)
         if self._at_start and data:
             self._at_start = False
             if data.startswith(b" ") and codec.decode((token,)) == data[1:].decode(errors="replace"):

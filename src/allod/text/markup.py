@@ -4,39 +4,36 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from allod.core.tools import Tool
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(msgspec.Struct, frozen=True):
     """Words for the reader."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Thought:
+class Thought(msgspec.Struct, frozen=True):
     """Words the model thinks with."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class CallOpened:
+class CallOpened(msgspec.Struct, frozen=True):
     """A call of this tool begins."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class CallArguments:
+class CallArguments(msgspec.Struct, frozen=True):
     """More of the JSON text of the open call's arguments."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class CallClosed:
+class CallClosed(msgspec.Struct, frozen=True):
     """The open call is complete: its arguments, joined, are one JSON object."""
 
 

@@ -53,7 +53,10 @@ class AnswerParser:
 
     def feed(self, text: str) -> list[Piece]:
         """What this text completes; neighbours of one kind are one piece."""
-        return self._checked(self._parser.feed(text))
+        pieces = self._parser.feed(text)
+        if len(pieces) == 1 and not self._broken and isinstance(pieces[0], Said):
+            return pieces  # nearly always: words alone need no check
+        return self._checked(pieces)
 
     def flush(self, *, complete: bool) -> list[Piece]:
         """What the end of the answer makes of the text that was held."""

@@ -1,5 +1,6 @@
 """Stop strings: where an answer ends before the model ends it."""
 
+import re
 from collections.abc import Sequence
 
 
@@ -17,6 +18,8 @@ class StopMatcher:
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._needles = tuple(_Needle(stop) for stop in dict.fromkeys(stops) if stop)
+        starts = {re.escape(needle.text[0]) for needle in self._needles}
+        self._starts = re.compile("|".join(starts))
         self._held = ""
         self._matched: str | None = None
 
@@ -29,7 +32,7 @@ class StopMatcher:
         """Text that is safe to show; nothing after a match."""
         if self._matched is not None:
             return ""
-        if not self._needles:
+        if not self._needles or not (self._held or self._starts.search(text)):
             return text
         held = self._held + text
         for end, character in enumerate(text, start=len(self._held) + 1):

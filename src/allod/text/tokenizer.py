@@ -1,6 +1,6 @@
 """A checkpoint's tokenizer, read from its `tokenizer.json`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from tokenizers import Tokenizer
@@ -79,7 +79,7 @@ class FileTokenCodec:
 
     def decode(self, tokens: Sequence[TokenId]) -> str:
         """Ids to text, special tokens left out. What is not UTF-8 becomes U+FFFD."""
-        data = b"".join(self._shown(tokens))
+        data = b"".join(map(self.text_bytes, tokens))
         if self._drops_first_space:
             data = data.removeprefix(b" ")
         return data.decode(errors="replace")
@@ -92,5 +92,6 @@ class FileTokenCodec:
             known = self._bytes[token] = b"" if name is None else self._to_bytes(name)
         return known
 
-    def _shown(self, tokens: Sequence[TokenId]) -> Iterable[bytes]:
-        return (self.token_bytes(token) for token in tokens if token not in self._special)
+    def text_bytes(self, token: TokenId) -> bytes:
+        """The bytes that a token adds to a text: its own, and none for a special token."""
+        return b"" if token in self._special else self.token_bytes(token)

@@ -1,5 +1,9 @@
 """Server-sent events, as the WHATWG HTML standard frames them (section 9.2)."""
 
+import msgspec
+
+_encode = msgspec.json.Encoder().encode
+
 DONE = b"data: [DONE]\n\n"
 """What ends an OpenAI stream that did not fail."""
 
@@ -14,8 +18,30 @@ def named_frame(name: str, data: bytes) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), one_line(data))
 
 
+class Splice:
+    """Frames that differ in one JSON string only: all the rest of them is encoded once.
+
+    Args:
+        frame: one of them, with MARK for the text.
+    """
+
+    MARK = "\x00"
+
+    def __init__(self, frame: bytes) -> None:
+        self._head, mark, self._tail = frame.partition(_encode(self.MARK))
+        if not mark:
+            raise ValueError("the frame does not hold the mark")
+
+    def frame(self, text: str) -> bytes:
+        """The frame of this text."""
+        data = _encode(text)
+        return self._head + (data if data.isascii() else one_line(data)) + self._tail
+
+
 def one_line(data: bytes) -> bytes:
     """Escape what Unicode takes for a line end and SSE does not: many clients split lines by Unicode."""
+    if data.isascii():
+        return data
     return (
         data.replace("\u0085".encode(), rb"\u0085")
         .replace("\u2028".encode(), rb"\u2028")

@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from allod.api.feed import OpenFeeds
-from allod.core.errors import Busy, ModelUnavailable
+from allod.core.errors import Busy, ClientTooSlow, ModelUnavailable
 from allod.core.events import Accepted, Event, Failed, Finished, TextDelta
 from allod.core.usage import Timings, Usage
 
@@ -164,3 +164,40 @@ async def test_a_shutdown_ends_open_feeds_and_those_that_still_come() -> None:
     async with feeds.open(Script(asyncio.Event()).events(), Connection().receive) as late:
         assert await late.take() == [Failed(error)]
     assert open_script.released == 1
+
+
+async def test_what_a_client_leaves_unread_is_bounded() -> None:
+    """Full, the answer ends: what there is stays, then the error; the iterator is let go at once."""
+    script = Script(Accepted(1), *[TextDelta(0, "x")] * 100, asyncio.Event())
+    async with OpenFeeds(max_unread=20).open(script.events(), Connection().receive) as feed:
+        async with asyncio.timeout(5):
+            while not script.released:  # noqa: ASYNC110 - letting go has no event of its own
+                await asyncio.sleep(0)
+        batch = await feed.take()
+    assert len(batch) == 21
+    assert batch[:20] == [Accepted(1), *[TextDelta(0, "x")] * 19]
+    assert isinstance(batch[-1], Failed)
+    assert isinstance(batch[-1].error, ClientTooSlow)
+    assert script.released == 1
+
+
+async def test_events_that_come_at_once_are_not_unread() -> None:
+    """Who waits for events gets a turn before they count as unread, however many come in one turn."""
+    script = Script(Accepted(1), *[TextDelta(0, "x")] * 100, FINISHED)
+    taken: list[Event] = []
+    async with OpenFeeds(max_unread=20).open(script.events(), Connection().receive) as feed:
+        while not taken or taken[-1] != FINISHED:
+            taken += await feed.take()
+    assert len(taken) == 102
+
+
+async def test_one_step_is_one_batch_however_many_choices_it_has() -> None:
+    """What is said without a pause is taken at once, so it leaves in one write; after a pause, by itself."""
+    pause = asyncio.Event()
+    script = Script(Accepted(1), pause, *[TextDelta(choice, "x") for choice in range(4)], asyncio.Event())
+    async with OpenFeeds().open(script.events(), Connection().receive) as feed:
+        assert await feed.take() == [Accepted(1)]
+        taking = asyncio.create_task(feed.take())
+        await script.reached.wait()
+        pause.set()
+        assert await taking == [TextDelta(choice, "x") for choice in range(4)]

@@ -39,7 +39,7 @@ def made(folder: Path, recipe: Recipe, speaker: Path) -> Path:
 
 @given(st.integers(32, 60_000), st.sampled_from((2, 3, 4, 5, 6, 8)))
 def test_weights_spread_as_they_should_and_are_centred(columns: int, bits: int) -> None:
-    """Their deviation is 1/sqrt(columns) but for rounding to a binary digit, and bfloat16 holds both numbers."""
+    """Their deviation is 1/sqrt(columns) but for rounding, and bfloat16 holds scale and bias exactly."""
     scale = scale_of(columns, bits)
     spread = scale * math.sqrt((4**bits - 1) / 12)
     assert 2 / 3 - 1e-9 <= spread * math.sqrt(columns) <= 4 / 3 + 1e-9

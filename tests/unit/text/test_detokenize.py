@@ -17,6 +17,9 @@ class Bytes:
     def token_bytes(self, token: int) -> bytes:
         return b"<s>" if token == SPECIAL else bytes([token])
 
+    def text_bytes(self, token: int) -> bytes:
+        return b"" if token == SPECIAL else bytes([token])
+
 
 def test_a_character_is_shown_with_its_last_byte() -> None:
     """No half characters, no delay; a special token between the bytes of one changes nothing."""

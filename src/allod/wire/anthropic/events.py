@@ -24,7 +24,7 @@ from allod.wire.anthropic.errors import error_body
 from allod.wire.anthropic.shapes import Signature, ending, head, usage_shape
 from allod.wire.anthropic.turns import their_call
 from allod.wire.dialect import Header
-from allod.wire.sse import named_frame
+from allod.wire.sse import Splice, named_frame
 
 _encode = msgspec.json.Encoder().encode
 
@@ -47,6 +47,7 @@ class MessageEvents:
         self._open: Kind | None = None
         self._signature = Signature()
         self._end: ChoiceFinished | None = None
+        self._splices: dict[str, Splice] = {}
 
     @property
     def ping(self) -> bytes:
@@ -59,7 +60,7 @@ class MessageEvents:
             case TextDelta(text=text):
                 return self._text(text) if text else b""
             case ToolCallDelta(arguments=piece):
-                return self._delta({"type": "input_json_delta", "partial_json": piece}) if piece else b""
+                return self._delta("input_json_delta", "partial_json", piece) if piece else b""
             case ReasoningDelta(text=text):
                 return self._thinking(text) if text else b""
             case ToolCallStarted():
@@ -91,12 +92,12 @@ class MessageEvents:
 
     def _text(self, text: str) -> bytes:
         opening = self._ensure("text", {"text": ""})
-        return opening + self._delta({"type": "text_delta", "text": text})
+        return opening + self._delta("text_delta", "text", text)
 
     def _thinking(self, text: str) -> bytes:
         opening = self._ensure("thinking", {"thinking": "", "signature": ""})
         self._signature.feed(text)
-        return opening + self._delta({"type": "thinking_delta", "thinking": text})
+        return opening + self._delta("thinking_delta", "thinking", text)
 
     def _call(self, call: ToolCallStarted) -> bytes:
         block = {"id": their_call(call.identifier), "name": call.name, "input": _NO_INPUT}
@@ -109,11 +110,18 @@ class MessageEvents:
         closing = self._close()
         self._index += 1
         self._open = kind
+        self._splices.clear()
         started = {"index": self._index, "content_block": {"type": kind, **block}}
         return closing + _frame("content_block_start", started)
 
-    def _delta(self, delta: Mapping[str, str]) -> bytes:
-        return _frame("content_block_delta", {"index": self._index, "delta": delta})
+    def _delta(self, kind: str, name: str, text: str) -> bytes:
+        """More of the open block; all but the text is the same for all deltas of a kind."""
+        splice = self._splices.get(kind)
+        if splice is None:
+            delta = {"type": kind, name: Splice.MARK}
+            splice = Splice(_frame("content_block_delta", {"index": self._index, "delta": delta}))
+            self._splices[kind] = splice
+        return splice.frame(text)
 
     def _close(self) -> bytes:
         """The end of the block that is open, if one is."""
@@ -121,7 +129,7 @@ class MessageEvents:
             return b""
         signed = b""
         if self._open == "thinking":
-            signed = self._delta({"type": "signature_delta", "signature": self._signature.text()})
+            signed = self._delta("signature_delta", "signature", self._signature.text())
             self._signature = Signature()
         self._open = None
         return signed + _frame("content_block_stop", {"index": self._index})

@@ -22,7 +22,7 @@ from allod.core.usage import Usage
 from allod.wire.dialect import Header
 from allod.wire.openai.errors import error_body
 from allod.wire.openai.shapes import chat_logprobs, completion_logprobs, head, usage_shape
-from allod.wire.sse import DONE, comment, frame, one_line
+from allod.wire.sse import DONE, Splice, comment, frame, one_line
 
 _encode = msgspec.json.Encoder().encode
 _Structure = ReasoningDelta | ToolCallStarted | ToolCallDelta
@@ -43,12 +43,13 @@ class _Chunks(ABC):
         self._after = (b'],"usage":null' if include_usage else b"]") + b"}\n\n"
         self._choices = header.choices
         self._include_usage = include_usage
+        self._splices: dict[int, Splice] = {}
 
     def feed(self, event: Event) -> bytes:
         """The bytes that this event adds to the stream, often none."""
         match event:
             case TextDelta() | ReasoningDelta() | ToolCallStarted() | ToolCallDelta():
-                return one_line(self._delta(event))
+                return self._delta(event)
             case Accepted():
                 return b"".join(map(self._opening, range(self._choices)))
             case ChoiceFinished():
@@ -62,8 +63,17 @@ class _Chunks(ABC):
 
     def _delta(self, event: TextDelta | _Structure) -> bytes:
         if not isinstance(event, TextDelta):
-            return self._structure(event)
-        return self._text(event) if event.text or event.scores else b""
+            return one_line(self._structure(event))
+        if not event.scores:
+            return self._words(event.choice, event.text) if event.text else b""
+        return one_line(self._text(event))
+
+    def _words(self, choice: int, text: str) -> bytes:
+        """Words without log probabilities, as nearly all events are."""
+        splice = self._splices.get(choice)
+        if splice is None:
+            splice = self._splices[choice] = Splice(self._text(TextDelta(choice, Splice.MARK)))
+        return splice.frame(text)
 
     def _usage(self, usage: Usage) -> bytes:
         if not self._include_usage:
@@ -127,6 +137,12 @@ class CompletionChunks(_Chunks):
 
     def _opening(self, choice: int) -> bytes:
         return b""
+
+    def _words(self, choice: int, text: str) -> bytes:
+        start = self._lengths[choice]
+        frame = super()._words(choice, text)
+        self._lengths[choice] = start + len(text)
+        return frame
 
     def _text(self, delta: TextDelta) -> bytes:
         start = self._lengths[delta.choice]

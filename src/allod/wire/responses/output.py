@@ -70,7 +70,18 @@ class _Written(OpenItem):
         logprobs = logprob_shapes(scores)
         self._pieces.append(text)
         self._logprobs.extend(logprobs)
-        return [self._about_part(f"{self.kind}.delta", {"delta": text, **self._scores(logprobs)})]
+        return [self._more(text, logprobs)]
+
+    def take(self, text: str) -> None:
+        """More text, whose event is written by another: see `pattern`."""
+        self._pieces.append(text)
+
+    def pattern(self, text: str) -> Json:
+        """The event of more text without log probabilities."""
+        return self._more(text, [])
+
+    def _more(self, text: str, logprobs: list[Json]) -> Json:
+        return self._about_part(f"{self.kind}.delta", {"delta": text, **self._scores(logprobs)})
 
     def _parts(self) -> list[Json]:
         return [self._part("".join(self._pieces), self._logprobs)] if self._begun else []

@@ -21,7 +21,7 @@ from allod.core.events import (
 from allod.wire.dialect import Header
 from allod.wire.responses.output import OpenCall, OpenItem, OpenMessage, OpenReasoning
 from allod.wire.responses.shapes import Echo, Json, Outcome, error_shape, response_shape
-from allod.wire.sse import named_frame, one_line
+from allod.wire.sse import Splice, named_frame, one_line
 
 _encode = msgspec.json.Encoder().encode
 
@@ -41,10 +41,22 @@ class ResponseEvents:
         self._open: OpenItem | None = None
         self._reason: FinishReason | None = None
         self._sequence = 0
+        self._words: _Words | None = None
 
     def feed(self, event: Event) -> list[Json]:
         """The events that this one comes to, often none."""
         return self._numbered(self._told(event))
+
+    def words(self, text: str) -> bytes:
+        """More text of the open message, as a frame; nothing where `feed` has to open one first."""
+        message = self._open
+        if not isinstance(message, OpenMessage):
+            return b""
+        if self._words is None or self._words.message is not message:
+            self._words = _Words(message)
+        message.take(text)
+        self._sequence += 1
+        return self._words.frame(self._sequence - 1, text)
 
     def ping(self) -> list[Json]:
         """An event that says nothing new, for clients that take silence for death."""
@@ -155,9 +167,25 @@ class ResponseEvents:
     def _numbered(self, events: list[Json]) -> list[Json]:
         numbered: list[Json] = []
         for event in events:
-            numbered.append({"type": event["type"], "sequence_number": self._sequence, **event})
+            numbered.append(_numbered_as(event, self._sequence))
             self._sequence += 1
         return numbered
+
+
+class _Words:
+    """Frames of more text of one message: all but the number and the text is encoded once."""
+
+    def __init__(self, message: OpenMessage) -> None:
+        self.message = message
+        pattern = _numbered_as(message.pattern(Splice.MARK), 0)
+        number = b'"sequence_number":'
+        self._head, _, rest = _frames([pattern]).partition(number + b"0")
+        self._head += number
+        self._rest = Splice(rest)
+
+    def frame(self, number: int, text: str) -> bytes:
+        """The frame of this text."""
+        return b"%b%d%b" % (self._head, number, self._rest.frame(text))
 
 
 class ResponseStream:
@@ -173,7 +201,15 @@ class ResponseStream:
 
     def feed(self, event: Event) -> bytes:
         """The bytes that this event adds to the stream, often none."""
+        if isinstance(event, TextDelta) and event.text and not event.scores:
+            frame = self._events.words(event.text)
+            if frame:
+                return frame
         return _frames(self._events.feed(event))
+
+
+def _numbered_as(event: Json, number: int) -> Json:
+    return {"type": event["type"], "sequence_number": number, **event}
 
 
 def event_text(event: Json) -> bytes:
