@@ -14,6 +14,7 @@ ERROR_EVENT = "error event"
 _DONE = b"[DONE]"
 _OK = 200
 _DIGITS = 6
+_SAID_BYTES = 300
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +23,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         model: who was asked.
         failure: the kind of failure; empty for a whole answer.
+        said: with a failure, the beginning of what the server said about it.
         status: of HTTP; 0 when there was none.
         sent_seconds: when the request left, the connection being there; None when there was none.
         connect_seconds: how long the connection took.
@@ -34,6 +36,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     failure: str
+    said: str
     status: int
     sent_seconds: float | None
     connect_seconds: float
@@ -122,6 +125,7 @@ class Heard:
         arrivals: times of deltas with text, as they were fed.
         texts: what was said, thoughts left out.
         failure: `malformed`, `error event`, or empty.
+        said: the beginning of the event that failed.
         is_finished: an end was announced.
     """
 
@@ -129,6 +133,7 @@ class Heard:
     texts: list[str] = field(default_factory=list[str])
     usage: _Usage = field(default_factory=_Usage)
     failure: str = ""
+    said: str = ""
     is_finished: bool = False
 
     @property
@@ -144,10 +149,10 @@ class Heard:
         try:
             chunk = _decoder.decode(event)
         except msgspec.MsgspecError:
-            self.failure = MALFORMED
+            self._fail(MALFORMED, event)
             return
         if bytes(chunk.error) != b"null":
-            self.failure = ERROR_EVENT
+            self._fail(ERROR_EVENT, bytes(chunk.error))
         self.usage = chunk.usage or self.usage
         for choice in chunk.choices:
             self.is_finished |= choice.finish_reason is not None
@@ -156,6 +161,9 @@ class Heard:
                 self.texts.append(delta.content)
             if delta.content or delta.reasoning_content or delta.reasoning:
                 self.arrivals.append(when)
+
+    def _fail(self, kind: str, about: bytes) -> None:
+        self.failure, self.said = kind, _beginning(about)
 
 
 def hear(pieces: Sequence[tuple[float, bytes]]) -> Heard:
@@ -184,6 +192,7 @@ def answer_of(reply: Reply, heard: Heard, model: str, origin: float) -> Answer:
     return Answer(
         model=model,
         failure=_failure(reply, heard),
+        said=_beginning(reply.body) if reply.status not in (0, _OK) else heard.said,
         status=reply.status,
         sent_seconds=None if reply.sent is None else since(reply.sent),
         connect_seconds=round((reply.ended if reply.sent is None else reply.sent) - reply.opened, _DIGITS),
@@ -201,3 +210,7 @@ def _failure(reply: Reply, heard: Heard) -> str:
     if reply.failure or heard.failure:
         return reply.failure or heard.failure
     return "" if heard.is_finished else UNFINISHED
+
+
+def _beginning(data: bytes) -> str:
+    return data[:_SAID_BYTES].decode(errors="replace")

@@ -79,18 +79,18 @@ async def probe(target: Target, patience_seconds: float) -> Client:
 
 
 async def _abilities(target: Target, address: Address, patience_seconds: float) -> tuple[Abilities, Answer]:
-    failure = ""
+    failure, said = "", ""
     for abilities in _LADDER:
         client = Client(target, address, abilities, patience_seconds)
         answer = await client.say(question(_WORDS, nonce()), _TOKENS).answer()
         if not answer.failure:
             return abilities, answer
-        failure = answer.failure
+        failure, said = answer.failure, answer.said
         if failure not in _UNKNOWN_FIELD:
             break
     raise ModelUnavailable(
-        f"{target.url} does not answer a plain question to {target.models[0]!r}: {failure}; "
-        "ask it with another client to see why, or name another model with --model"
+        f"{target.url} does not answer a plain question to {target.models[0]!r}: {failure} {said}".rstrip()
+        + "; name another model with --model, or ask it with another client to see why"
     )
 
 

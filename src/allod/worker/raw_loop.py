@@ -36,6 +36,7 @@ _FIRST_TOKEN = 20
 
 _MOST_BUFFER_BYTES = 2 * 2**30
 _BUFFER_SHARE = 16
+_SIDE = 4096
 _BANDWIDTH_TRIES = 5
 _FAILED = 1
 
@@ -223,19 +224,27 @@ def _weights(folder: Path, loaded_bytes: int) -> WeightBytes:
 
 
 def _bandwidth(buffer_bytes: int) -> Bandwidth:
-    """Bytes per second of three ways of going through a buffer of this size, the best of some tries each."""
-    side = max(1024, int((buffer_bytes / 4) ** 0.5) // 1024 * 1024)
-    matrix = mx.ones((side, side), dtype=mx.float32)
-    vector = mx.ones((side, 1), dtype=mx.float32)
-    mx.eval(matrix, vector)
+    """Bytes per second of three ways of going through many matrices, the best of some tries each.
+
+    The product is that of decoding: one row with each matrix, which lies one way or the other.
+    """
+    count = max(2, buffer_bytes // (4 * _SIDE * _SIDE))
+    matrices = [mx.ones((_SIDE, _SIDE), dtype=mx.float32) for _ in range(count)]
+    row = mx.ones((1, _SIDE), dtype=mx.float32)
+    mx.eval(matrices, row)
+    size_bytes = sum(matrix.nbytes for matrix in matrices)
+    products = (
+        lambda: [row @ matrix for matrix in matrices],
+        lambda: [row @ matrix.T for matrix in matrices],
+    )
     return Bandwidth(
-        sum_bytes_per_second=matrix.nbytes / _best(lambda: mx.sum(matrix, axis=1)),
-        copy_bytes_per_second=2 * matrix.nbytes / _best(lambda: matrix + 1),
-        product_bytes_per_second=matrix.nbytes / _best(lambda: matrix @ vector),
+        sum_bytes_per_second=size_bytes / _best(lambda: [mx.sum(matrix, axis=1) for matrix in matrices]),
+        copy_bytes_per_second=2 * size_bytes / _best(lambda: [matrix + 1 for matrix in matrices]),
+        product_bytes_per_second=size_bytes / min(map(_best, products)),
     )
 
 
-def _best(compute: Callable[[], mx.array]) -> float:
+def _best(compute: Callable[[], list[mx.array]]) -> float:
     """Seconds of the fastest of some tries."""
     seconds: list[float] = []
     for _ in range(_BANDWIDTH_TRIES):

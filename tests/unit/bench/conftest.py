@@ -22,6 +22,7 @@ def answer(first_seconds: float) -> Answer:
     return Answer(
         model="m",
         failure="",
+        said="",
         status=200,
         sent_seconds=1.0,
         connect_seconds=0.001,

@@ -69,14 +69,22 @@ def test_any_cut_says_the_same(cuts: set[int]) -> None:
     ],
 )
 def test_every_end_has_its_kind(reply: Reply, stream: bytes, failure: str) -> None:
-    """An answer is whole only when its end was announced; each other end is told apart."""
-    assert answer_of(reply, hear([(1.0, stream)]), "m", 0.0).failure == failure
+    """An answer is whole only when its end was announced; other ends are told apart, in its words."""
+    reply.pieces = [(1.0, stream)]
+    answer = answer_of(reply, hear(reply.pieces), "m", 0.0)
+    assert answer.failure == failure
+    assert answer.said == {
+        "http 503": "{}",
+        "error event": '{"message": "gone"}',
+        "malformed": "{nonsense",
+    }.get(failure, "")
 
 
 def spoken(arrivals: tuple[float, ...], tokens: int | None = None, **rest: int) -> Answer:
     return Answer(
         model="m",
         failure="",
+        said="",
         status=200,
         sent_seconds=0.0,
         connect_seconds=0.0,
