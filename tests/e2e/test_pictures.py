@@ -195,16 +195,19 @@ def test_a_stream_has_the_same_text_and_usage_and_both_repeat(seeing: openai.Ope
     """At temperature 0, whole and streamed, twice each: one text, one usage, image tokens within it."""
     messages = question(png(*FIRST), png(*SECOND))
     texts: list[str] = []
-    usages: list[Any] = []
+    usages: list[tuple[int, int, int]] = []
     for _ in range(2):
         whole = ask(seeing, messages)
         chunks = list(ask(seeing, messages, stream=True, stream_options={"include_usage": True}))
         texts.append(whole.choices[0].message.content)
         texts.append("".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices))
-        usages += [whole.usage, chunks[-1].usage]
+        usages += [
+            (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
+            for usage in (whole.usage, chunks[-1].usage)
+        ]
     assert len(set(texts)) == 1
     assert all(usage == usages[0] for usage in usages)
-    assert usages[0].total_tokens == usages[0].prompt_tokens + usages[0].completion_tokens
+    assert usages[0][2] == usages[0][0] + usages[0][1]
 
 
 def test_several_choices_look_once(seeing: openai.OpenAI, seeing_server: RunningServer) -> None:
@@ -314,7 +317,10 @@ def test_one_conversation_has_one_number_of_tokens(seeing_server: RunningServer)
     answers = [post(seeing_server, dialect.path, body) for dialect, body in bodies.items()]
     assert len({text_of(answer) for answer in answers}) == 1
     usages = [answer.json()["usage"] for answer in answers]
-    tokens = {usage.get("prompt_tokens") or usage["input_tokens"] for usage in usages}
+    tokens = {
+        usage.get("prompt_tokens") or usage["input_tokens"] + usage.get("cache_read_input_tokens", 0)
+        for usage in usages
+    }
     tokens |= {counted(post(seeing_server, dialect.counting, body)) for dialect, body in bodies.items()}
     assert len(tokens) == 1
 
@@ -370,7 +376,10 @@ def test_a_streamed_response_sees(seeing: openai.OpenAI) -> None:
     streamed = "".join(event.delta for event in events if event.type == "response.output_text.delta")
     assert streamed == whole.output_text != ""
     assert events[-1].type == "response.incomplete"  # at the limit of tokens, as every answer here
-    assert events[-1].response.usage == whole.usage
+    told = events[-1].response.usage
+    assert told is not None
+    assert whole.usage is not None
+    assert (told.input_tokens, told.output_tokens) == (whole.usage.input_tokens, whole.usage.output_tokens)
 
 
 def test_pictures_in_results_of_tools(
@@ -419,12 +428,17 @@ def test_pictures_in_results_of_tools(
             extra_body=GREEDY,
         )
         assert response.usage is not None
-        told = {chat.usage.prompt_tokens, response.usage.input_tokens, message.usage.input_tokens}
+        told = {chat.usage.prompt_tokens, response.usage.input_tokens, prompt_tokens_of(message)}
         assert len(told) == 1
         texts = {chat.choices[0].message.content, response.output_text, words_of(message)}
         assert len(texts) == 1
         answers += texts
     assert answers[0] != answers[1]
+
+
+def prompt_tokens_of(message: anthropic.types.Message) -> int:
+    """Those that were read, and those that need not be."""
+    return message.usage.input_tokens + (message.usage.cache_read_input_tokens or 0)
 
 
 def words_of(message: anthropic.types.Message) -> str:
@@ -441,7 +455,7 @@ def test_anthropic_messages(claude: anthropic.Anthropic, seeing: openai.OpenAI) 
     tokens = claude.messages.count_tokens(**asked).input_tokens
     chat = ask(seeing, question(png(*FIRST)))
     assert words_of(whole) == words_of(streamed) == chat.choices[0].message.content
-    assert whole.usage.input_tokens == streamed.usage.input_tokens == tokens == chat.usage.prompt_tokens
+    assert prompt_tokens_of(whole) == prompt_tokens_of(streamed) == tokens == chat.usage.prompt_tokens
 
 
 def test_langchain(seeing: openai.OpenAI, seeing_server: RunningServer) -> None:

@@ -65,6 +65,11 @@ def words(message: anthropic.types.Message) -> str:
     return "".join(block.text for block in message.content if block.type == "text")
 
 
+def prompt_tokens(usage: anthropic.types.Usage) -> int:
+    """Those that were read, and those that need not be."""
+    return usage.input_tokens + (usage.cache_read_input_tokens or 0)
+
+
 def test_anthropic_messages(claude: anthropic.Anthropic) -> None:
     """Whole, streamed and counted agree; an unknown model is a 404 of Anthropic's shape."""
     asked: list[anthropic.types.MessageParam] = [{"role": "user", "content": CAPITAL}]
@@ -76,7 +81,7 @@ def test_anthropic_messages(claude: anthropic.Anthropic) -> None:
     counted = claude.messages.count_tokens(model=STARTER_NAME, messages=asked)
     assert "Paris" in words(whole)
     assert words(whole) == words(streamed)
-    assert whole.usage.input_tokens == streamed.usage.input_tokens == counted.input_tokens
+    assert prompt_tokens(whole.usage) == prompt_tokens(streamed.usage) == counted.input_tokens
     assert whole.usage.output_tokens == streamed.usage.output_tokens
     with pytest.raises(anthropic.NotFoundError) as caught:
         claude.messages.create(model="no-such-model", messages=asked, max_tokens=1)
@@ -149,7 +154,8 @@ def test_usage_is_the_same_in_every_dialect(starter_server: RunningServer) -> No
     assert isinstance(chat, dict)
     assert isinstance(messages, dict)
     assert isinstance(responses, dict)
-    same = {chat["prompt_tokens"], messages["input_tokens"], responses["input_tokens"], counted, tokens}
+    told = messages["input_tokens"] + messages["cache_read_input_tokens"]
+    same = {chat["prompt_tokens"], told, responses["input_tokens"], counted, tokens}
     assert len(same) == 1
     assert chat["completion_tokens"] == messages["output_tokens"]
     assert chat["total_tokens"] == chat["prompt_tokens"] + chat["completion_tokens"]

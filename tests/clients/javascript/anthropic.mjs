@@ -41,11 +41,12 @@ try {
 } catch (error) {
   unknown = { status: error.status, type: error.error?.error?.type, name: error.constructor.name };
 }
+const prompt = (usage) => usage.input_tokens + usage.cache_read_input_tokens; // read, and not read again
 const words = (message) => message.content.filter((block) => block.type === "text").map((block) => block.text).join("");
 report({
   whole: words(whole),
   streamed: words(final),
-  usage: [whole.usage.input_tokens, final.usage.input_tokens, counted.input_tokens],
+  usage: [prompt(whole.usage), prompt(final.usage), counted.input_tokens],
   output: [whole.usage.output_tokens, final.usage.output_tokens],
   eventTypes: events.map((event) => event.type),
   call: { reason: call.stop_reason, name: use.name, input: use.input, id: use.id },

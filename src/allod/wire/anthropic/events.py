@@ -74,7 +74,7 @@ class MessageEvents:
         """The events that are about the message as a whole."""
         match event:
             case Accepted():
-                return self._start(event.prompt_tokens) + self.ping
+                return self._start(event) + self.ping
             case ChoiceFinished():
                 self._end = event
                 return b"" if self._open == "tool_use" else self._close()
@@ -85,8 +85,10 @@ class MessageEvents:
             case Progress():
                 return b""
 
-    def _start(self, prompt_tokens: int) -> bytes:
-        usage = usage_shape(Usage(prompt_tokens, 0))
+    def _start(self, accepted: Accepted) -> bytes:
+        """What will be reused is told as it looks now; the end has the count."""
+        cached_tokens = accepted.prefix.cached_tokens if accepted.prefix else 0
+        usage = usage_shape(Usage(accepted.prompt_tokens, 0, cached_tokens))
         message = head(self._header) | {"content": ()} | ending(None) | {"usage": usage}
         return _frame("message_start", {"message": message})
 
