@@ -159,7 +159,7 @@ class StepPlan:
         resume: parked rows that enter the batch again and go on as if they had never left.
         restore: what is done about segments once room was made, in this order.
         join: prefilled states that become rows.
-        decode: every row of the batch after these four.
+        decode: every row of the batch after all that.
         prefill: the chunk that is read.
         encode: the picture that is looked at; a step has a chunk or this, not both.
     """
@@ -235,16 +235,23 @@ class StepResult:
 
 
 class LayerState(msgspec.Struct, frozen=True):
-    """KV bytes of one kind of layer, summed over the layers of that kind.
-
-    A sequence of T tokens holds `fixed_bytes + bytes_per_token * min(T, window_tokens or T)`.
-    """
+    """KV bytes of one kind of layer, summed over the layers of that kind."""
 
     kind: str
     layers: int
     bytes_per_token: int
     fixed_bytes: int
     window_tokens: int | None
+
+    @property
+    def is_growing(self) -> bool:
+        """Whether its entries stand each for a position, so that any part of them can be kept."""
+        return self.kind == "full"
+
+    def held_bytes(self, tokens: int) -> int:
+        """What a sequence of so many tokens holds."""
+        kept = tokens if self.window_tokens is None else min(tokens, self.window_tokens)
+        return self.fixed_bytes + self.bytes_per_token * kept
 
 
 class Sight(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from allod.core.pictures import PictureSpan
-from allod.core.step import LayerState, ModelFacts
+from allod.core.step import ModelFacts
 
 LEAST_CHUNK_TOKENS = 256
 """Memory may squeeze prefill chunks to this; below it, waiting for other rows to end is faster."""
@@ -53,7 +53,7 @@ class MemoryModel:
         """State of one row of this many tokens; buffers grow in steps."""
         step = self._facts.capacity_step_tokens
         capacity = -(-tokens // step) * step
-        return sum(_layer_bytes(layer, capacity) for layer in self._facts.layers)
+        return sum(layer.held_bytes(capacity) for layer in self._facts.layers)
 
     def batch_bytes(self, rows: int, longest_tokens: int) -> int:
         """State of a batch, every row padded to the longest."""
@@ -105,9 +105,3 @@ class MemoryModel:
     def _chunk_token_bytes(self, context_tokens: int) -> int:
         facts = self._facts
         return facts.transient_bytes_per_token + facts.transient_bytes_per_token_and_context * context_tokens
-
-
-def _layer_bytes(layer: LayerState, capacity_tokens: int) -> int:
-    window = layer.window_tokens
-    kept = capacity_tokens if window is None else min(capacity_tokens, window)
-    return layer.fixed_bytes + layer.bytes_per_token * kept

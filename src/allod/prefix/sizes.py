@@ -5,9 +5,6 @@ from dataclasses import dataclass
 
 from allod.core.step import LayerState
 
-GROWING = "full"
-"""The kind of layer whose entries stand each for a position, so that any part of them can be kept."""
-
 
 @dataclass(frozen=True, slots=True)
 class PrefixSizes:
@@ -24,8 +21,8 @@ class PrefixSizes:
     @classmethod
     def of(cls, layers: Sequence[LayerState]) -> "PrefixSizes":
         """The sizes of a model with these layers."""
-        growing = sum(layer.bytes_per_token for layer in layers if layer.kind == GROWING)
-        return cls(growing, tuple(layer for layer in layers if layer.kind != GROWING))
+        growing = sum(layer.bytes_per_token for layer in layers if layer.is_growing)
+        return cls(growing, tuple(layer for layer in layers if not layer.is_growing))
 
     @property
     def needs_tips(self) -> bool:
@@ -34,10 +31,7 @@ class PrefixSizes:
 
     def tip_bytes(self, position: int) -> int:
         """What the other layers hold once a prompt was read up to a position."""
-        return sum(
-            layer.fixed_bytes + layer.bytes_per_token * min(position, layer.window_tokens or position)
-            for layer in self.others
-        )
+        return sum(layer.held_bytes(position) for layer in self.others)
 
     def segment_bytes(self, tokens: int) -> int:
         """What the growing layers hold for so many positions."""

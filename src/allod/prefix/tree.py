@@ -47,7 +47,7 @@ class Walk:
             nodes.pop()
         if not nodes:
             return 0, ()
-        return (nodes[-1].end if needs_tips else min(end, nodes[-1].end)), tuple(nodes)
+        return (nodes[-1].end if needs_tips else end), tuple(nodes)
 
 
 def _resumes(node: Node, end: int) -> bool:

@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from allod.core.ids import SegmentId
-from allod.core.step import Discard, Keep, LayerState, ModelFacts, Restore, Split
+from allod.core.step import Discard, Keep, ModelFacts, Restore, Split
 from allod.testing.contract import require
 from allod.testing.history import START, Mark
-
-_GROWING = "full"
 
 
 class _Segment(NamedTuple):
@@ -36,8 +34,8 @@ class FakeShelf:
 
     def __init__(self, facts: ModelFacts) -> None:
         self._segments: dict[SegmentId, _Segment] = {}
-        self._each_bytes = sum(layer.bytes_per_token for layer in facts.layers if layer.kind == _GROWING)
-        self._others = [layer for layer in facts.layers if layer.kind != _GROWING]
+        self._each_bytes = sum(layer.bytes_per_token for layer in facts.layers if layer.is_growing)
+        self._others = [layer for layer in facts.layers if not layer.is_growing]
         self._refusal = facts.unkept_because
 
     @property
@@ -115,9 +113,4 @@ class FakeShelf:
         return self._segments[name]
 
     def _tip_bytes(self, position: int) -> int:
-        return sum(_held_bytes(layer, position) for layer in self._others)
-
-
-def _held_bytes(layer: LayerState, position: int) -> int:
-    window_tokens = position if layer.window_tokens is None else layer.window_tokens
-    return layer.fixed_bytes + layer.bytes_per_token * min(position, window_tokens)
+        return sum(layer.held_bytes(position) for layer in self._others)

@@ -15,7 +15,6 @@ from allod.core.step import (
     Encoded,
     Join,
     Keep,
-    LayerState,
     MemoryReading,
     ModelFacts,
     Prefill,
@@ -326,7 +325,7 @@ class FakeRunner:
     def _state_bytes(self, tokens: int) -> int:
         step = self._facts.capacity_step_tokens
         capacity_tokens = (tokens + step - 1) // step * step
-        return sum(_layer_bytes(layer, capacity_tokens) for layer in self._facts.layers)
+        return sum(layer.held_bytes(capacity_tokens) for layer in self._facts.layers)
 
     def _seconds(self, plan: StepPlan, encoded: Encoded | None) -> float:
         decode_seconds = self._costs.decode_seconds if plan.decode else 0.0
@@ -354,11 +353,6 @@ def expected_tokens(
             break
         history.read(tokens[-1:])
     return tuple(tokens)
-
-
-def _layer_bytes(layer: LayerState, capacity_tokens: int) -> int:
-    window_tokens = capacity_tokens if layer.window_tokens is None else layer.window_tokens
-    return layer.fixed_bytes + layer.bytes_per_token * min(capacity_tokens, window_tokens)
 
 
 def _scores(row: _Row, vocabulary: int) -> Scores | None:

@@ -193,10 +193,7 @@ def _why_not(facts: ModelFacts, rows: int, tokens: int) -> str:
 
 def _state_bytes(facts: ModelFacts, tokens: int) -> int:
     """Bytes of one row's state that a step reads; see `LayerState`."""
-    return sum(
-        layer.fixed_bytes + layer.bytes_per_token * min(tokens, layer.window_tokens or tokens)
-        for layer in facts.layers
-    )
+    return sum(layer.held_bytes(tokens) for layer in facts.layers)
 
 
 def _weights(folder: Path, loaded_bytes: int) -> WeightBytes:
