@@ -255,7 +255,6 @@ class Scheduler:
 
     def _admit_beside_kept(self, job: Job, load: Load) -> None:
         """Let a job go on from what is kept, of which enough is forgotten for the job and its chunks."""
-        self._prefixes.shrink(self._memory.spare_bytes(load, 0), job)
         chunk_tokens = min(_UNSQUEEZED_TOKENS, self._memory.chunk_tokens(load))
         self._prefixes.shrink(self._memory.spare_bytes(load, chunk_tokens), job)
         self._prefixes.resume(job)

@@ -33,9 +33,11 @@ a distance near 1; rounding of bfloat16 over a deep model stays a few percent.""
 _ACTIVATION_FACTOR = 6
 """Live hidden-size arrays of a layer: residual, normed, q, k, v and output."""
 
-
 _KEPT_TOKENS = 5
 """Of the second prompt; the rest is read behind them."""
+
+_UNFIT = (ValueError, RuntimeError, TypeError, AttributeError, IndexError, NotImplementedError)
+"""What model code raises that was not made for the states it is given."""
 
 
 def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_tokens: int) -> ModelFacts:
@@ -125,7 +127,7 @@ def _why_rows_disagree(network: Network, vocabulary: int) -> str:
     try:
         merged = caches.merge([_prefilled(network, prompt) for prompt in prompts])
         together = _continue(network, merged, places, [prompt[-1] for prompt in prompts])
-    except (ValueError, RuntimeError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
+    except _UNFIT as error:
         return f"its rows cannot be batched: {error}"
     for row, own in enumerate(alone):
         if changed := _changed(together[row], own[0]):
@@ -156,7 +158,7 @@ def _why_kept_disagree(network: Network, vocabulary: int) -> str:
         for reading in both:
             network.read(prompt[_KEPT_TOKENS:-1], reading, (), {})
             logits.append(_continue(network, reading.state, [reading.extent.place], [prompt[-1]])[0])
-    except (ValueError, RuntimeError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
+    except _UNFIT as error:
         return f"what is kept of it cannot be restored: {error}"
     changed = _changed(logits[1], logits[0])
     return f"its logits change by {changed} behind what was kept" if changed else ""

@@ -81,7 +81,6 @@ class _Batch:
 
     Attributes:
         last: (B,) the tokens that are read next, on the device: they may still be on their way.
-        places: (B,) their positions, where the network counts them.
         extents: how much each row has read.
     """
 
@@ -89,15 +88,13 @@ class _Batch:
     sequences: list[SequenceId] = field(default_factory=list[SequenceId])
     state: RowState = field(default_factory=RowState)
     last: mx.array | None = None
-    places: mx.array | None = None
     extents: list[Extent] = field(default_factory=list[Extent])
 
     def append(self, other: _Batch) -> None:
         """Take in the rows of another batch, which is of no use afterwards."""
         if not self.sequences:
             self.sampler, self.sequences = other.sampler, other.sequences
-            self.state, self.last, self.places = other.state, other.last, other.places
-            self.extents = other.extents
+            self.state, self.last, self.extents = other.state, other.last, other.extents
             return
         if not other.sequences:
             return
@@ -106,8 +103,6 @@ class _Batch:
         self.state = self._batched()
         caches.extend(self.state, other._batched())
         self.last = mx.concatenate([self.last, other.last])
-        if self.places is not None and other.places is not None:
-            self.places = mx.concatenate([self.places, other.places])
         self.sequences += other.sequences
         self.extents += other.extents
         self.sampler.add(other.sampler.rows)
@@ -118,7 +113,7 @@ class _Batch:
         if len(rows) == len(self.sequences):
             return
         if not rows:
-            self.state, self.last, self.places = RowState(), None, None
+            self.state, self.last = RowState(), None
         elif len(rows) == 1:
             self.state = caches.take(self.state, rows[0])
         else:
@@ -128,8 +123,6 @@ class _Batch:
         self.sampler.keep(rows)
         if self.last is not None:
             self.last = self.last[mx.array(rows)]
-        if self.places is not None:
-            self.places = self.places[mx.array(rows)]
 
     def split(self, wanted: Collection[SequenceId]) -> _Batch:
         """Move rows out into a batch of their own; when that is all of them, nothing is copied."""
@@ -137,7 +130,7 @@ class _Batch:
         if set(self.sequences) <= set(wanted):
             taken.append(self)
             self.sampler, self.sequences = Sampler(taken.sampler.vocabulary), []
-            self.state, self.last, self.places, self.extents = RowState(), None, None, []
+            self.state, self.last, self.extents = RowState(), None, []
             return taken
         for row, sequence in enumerate(self.sequences):
             if sequence in wanted:
@@ -149,9 +142,8 @@ class _Batch:
         assert self.last is not None
         sampler = Sampler(self.sampler.vocabulary, [self.sampler.rows[row]])
         state = caches.take(self.state, row)
-        places = None if self.places is None else self.places[row : row + 1]
         last, extents = self.last[row : row + 1], [self.extents[row]]
-        return _Batch(sampler, [self.sequences[row]], state, last, places, extents)
+        return _Batch(sampler, [self.sequences[row]], state, last, extents)
 
     def source(self, sequence: SequenceId) -> Source:
         """A row, to keep a part of."""
@@ -161,8 +153,6 @@ class _Batch:
     def advance(self, tokens: mx.array) -> None:
         """Every row has read its last token, and reads this one next: (B,)."""
         self.last = tokens
-        if self.places is not None:
-            self.places = self.places + 1
         self.extents = [extent.more(1) for extent in self.extents]
 
     def _batched(self) -> RowState:
@@ -272,9 +262,6 @@ class MlxRunner:
             [sequence for sequence, _ in join.sequences],
             state if copies == 1 else caches.merge([state] * copies),
             mx.array([join.last_token] * copies, dtype=mx.int32),
-            mx.array([reading.extent.place] * copies, dtype=mx.int32)
-            if self._network.counts_places
-            else None,
             [reading.extent] * copies,
         )
         self._batch.append(arrivals)
@@ -303,7 +290,10 @@ class MlxRunner:
     def _decode(self) -> Choice:
         batch = self._batch
         assert batch.last is not None
-        logits = self._network.logits(batch.last[:, None], batch.state, batch.places)[:, -1, :]
+        places = None
+        if self._network.counts_places:
+            places = mx.array([extent.place for extent in batch.extents], dtype=mx.int32)
+        logits = self._network.logits(batch.last[:, None], batch.state, places)[:, -1, :]
         followers = [row.follower for row in batch.sampler.rows]
         if any(followers):
             # The device works on this step while the host reads the tokens of the last one.
