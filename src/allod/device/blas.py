@@ -7,10 +7,24 @@ MLX's Linux wheel links the reference BLAS. Loading a tuned library with global 
 
 import ctypes
 import ctypes.util
+import sys
 from pathlib import Path
+
+from allod.device.settings import DeviceSettings
 
 _SONAMES = ("libopenblas.so.0", "libmkl_rt.so.2", "libmkl_rt.so.3", "libblis.so.4")
 INSTALL_HINT = "install a tuned BLAS for a many times faster CPU (Debian: apt install libopenblas0-pthread)"
+
+
+def prepare(settings: DeviceSettings) -> str | None:
+    """Load a BLAS where MLX may compute on the CPU and brings none of its own; its name, as `preload` says.
+
+    Raises:
+        OSError: the owner named a library that cannot be loaded.
+    """
+    if sys.platform == "linux" and settings.kind in ("auto", "cpu"):
+        return preload(settings.blas)
+    return None
 
 
 def preload(choice: str) -> str | None:

@@ -26,8 +26,7 @@ def main() -> int:
     """Load a BLAS where MLX would compute on the CPU, then measure."""
     options = parse(sys.argv[1:])
     settings: WorkerSettings = options.settings
-    if sys.platform == "linux" and settings.device.kind in ("auto", "cpu"):
-        blas.preload(settings.device.blas)
+    blas.prepare(settings.device)
     raw_loop = importlib.import_module("allod.worker.raw_loop")
     return raw_loop.run(options)
 
