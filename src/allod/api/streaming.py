@@ -50,8 +50,7 @@ class StreamedAnswer(Response):
             if isinstance(first[0], Failed):
                 raise first[0].error
             frames = self._encode(first)
-            _note_prefix(first[0], exchange)
-            _account(first[-1], exchange)
+            _account(first, exchange)
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )
@@ -79,7 +78,7 @@ class StreamedAnswer(Response):
             batch = await feed.take(timeout_seconds)
             if not batch:
                 return b"", False
-            _account(batch[-1], exchange)
+            _account(batch, exchange)
             return self._encode(batch), is_last(batch[-1])
         except ClientDisconnect:
             raise
@@ -115,8 +114,7 @@ class WholeAnswer(Response):
             done = False
             while not done:
                 batch = await feed.take()
-                _note_prefix(batch[0], exchange)
-                _account(batch[-1], exchange)
+                _account(batch, exchange)
                 for event in batch:
                     self._collector.feed(event)
                 done = is_last(batch[-1])
@@ -125,11 +123,9 @@ class WholeAnswer(Response):
         await whole(scope, receive, send)
 
 
-def _account(last: Event, exchange: Exchange) -> None:
-    if isinstance(last, Finished):
-        exchange.usage = last.usage
-
-
-def _note_prefix(first: Event, exchange: Exchange) -> None:
-    if isinstance(first, Accepted):
+def _account(batch: Sequence[Event], exchange: Exchange) -> None:
+    """Only a first event is Accepted and only a last one Finished, so those between need no look."""
+    if isinstance(first := batch[0], Accepted):
         exchange.prefix = first.prefix
+    if isinstance(last := batch[-1], Finished):
+        exchange.usage = last.usage

@@ -1,12 +1,13 @@
 """What a run found, as it is written to JSON. Tables, plots and pages are made of this and nothing else."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
 
 from allod.bench.answer import Answer
 from allod.bench.client import Abilities
-from allod.bench.figures import counted, median, medians, paired_ratios
+from allod.bench.figures import median, medians, paired_ratios
 from allod.bench.raw import RawLoop
 from allod.bench.settings import BenchSettings
 
@@ -132,10 +133,11 @@ class Report(msgspec.Struct, frozen=True):
 
 def result_of(target: str, samples: Sequence[Sample]) -> Result:
     """Samples with their medians."""
-    failures: dict[str, int] = counted(
-        kind for sample in samples for kind, count in sample.failures.items() for _ in range(count)
-    )
-    return Result(target, tuple(samples), medians(sample.figures for sample in samples), failures)
+    failures: Counter[str] = Counter()
+    for sample in samples:
+        failures.update(sample.failures)
+    figures = medians(sample.figures for sample in samples)
+    return Result(target, tuple(samples), figures, dict(sorted(failures.items())))
 
 
 def ratios_of(results: Sequence[Result]) -> tuple[Ratio, ...]:
