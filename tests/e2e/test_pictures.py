@@ -53,6 +53,7 @@ from tests.e2e.seeing import (
     text_of,
     uri_of,
 )
+from tests.scaffolding.messages_usage import prompt_tokens_of
 from tests.scaffolding.server import RunningServer
 from tests.scaffolding.vision_families import picture
 
@@ -428,17 +429,12 @@ def test_pictures_in_results_of_tools(
             extra_body=GREEDY,
         )
         assert response.usage is not None
-        told = {chat.usage.prompt_tokens, response.usage.input_tokens, prompt_tokens_of(message)}
+        told = {chat.usage.prompt_tokens, response.usage.input_tokens, prompt_tokens_of(message.usage)}
         assert len(told) == 1
         texts = {chat.choices[0].message.content, response.output_text, words_of(message)}
         assert len(texts) == 1
         answers += texts
     assert answers[0] != answers[1]
-
-
-def prompt_tokens_of(message: anthropic.types.Message) -> int:
-    """Those that were read, and those that need not be."""
-    return message.usage.input_tokens + (message.usage.cache_read_input_tokens or 0)
 
 
 def words_of(message: anthropic.types.Message) -> str:
@@ -455,7 +451,12 @@ def test_anthropic_messages(claude: anthropic.Anthropic, seeing: openai.OpenAI) 
     tokens = claude.messages.count_tokens(**asked).input_tokens
     chat = ask(seeing, question(png(*FIRST)))
     assert words_of(whole) == words_of(streamed) == chat.choices[0].message.content
-    assert prompt_tokens_of(whole) == prompt_tokens_of(streamed) == tokens == chat.usage.prompt_tokens
+    assert (
+        prompt_tokens_of(whole.usage)
+        == prompt_tokens_of(streamed.usage)
+        == tokens
+        == chat.usage.prompt_tokens
+    )
 
 
 def test_langchain(seeing: openai.OpenAI, seeing_server: RunningServer) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, SecretStr
 from pydantic_ai import Agent
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
+from tests.scaffolding.messages_usage import prompt_tokens_of
 from tests.scaffolding.server import RunningServer
 
 from allod.registry.starter import STARTER_NAME
@@ -65,11 +66,6 @@ def words(message: anthropic.types.Message) -> str:
     return "".join(block.text for block in message.content if block.type == "text")
 
 
-def prompt_tokens(usage: anthropic.types.Usage) -> int:
-    """Those that were read, and those that need not be."""
-    return usage.input_tokens + (usage.cache_read_input_tokens or 0)
-
-
 def test_anthropic_messages(claude: anthropic.Anthropic) -> None:
     """Whole, streamed and counted agree; an unknown model is a 404 of Anthropic's shape."""
     asked: list[anthropic.types.MessageParam] = [{"role": "user", "content": CAPITAL}]
@@ -81,7 +77,7 @@ def test_anthropic_messages(claude: anthropic.Anthropic) -> None:
     counted = claude.messages.count_tokens(model=STARTER_NAME, messages=asked)
     assert "Paris" in words(whole)
     assert words(whole) == words(streamed)
-    assert prompt_tokens(whole.usage) == prompt_tokens(streamed.usage) == counted.input_tokens
+    assert prompt_tokens_of(whole.usage) == prompt_tokens_of(streamed.usage) == counted.input_tokens
     assert whole.usage.output_tokens == streamed.usage.output_tokens
     with pytest.raises(anthropic.NotFoundError) as caught:
         claude.messages.create(model="no-such-model", messages=asked, max_tokens=1)
