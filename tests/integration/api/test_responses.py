@@ -60,6 +60,21 @@ def shown(house: ResponsesHouse) -> list[tuple[str, str]]:
     return [(message.role, message.content) for message in source.messages]
 
 
+async def test_a_conversation_goes_on_whatever_the_model_said(tmp_path: Path) -> None:
+    """What no client may send, a model may have said: its kept answer is read again as it is."""
+
+    def odd(request: GenerationRequest, card: ModelCard) -> Sequence[Act]:
+        return (Accepted(3), TextDelta(0, "/\0"), ChoiceFinished(0, "stop"), END)
+
+    async with responses_house(tmp_path, odd) as house, house.sdk() as sdk:
+        first = await sdk.responses.create(model="tiny", input="one")
+        assert first.output_text == "/\0"
+        await sdk.responses.create(model="tiny", input="two", previous_response_id=first.id)
+        assert shown(house) == [("user", "one"), ("assistant", "/\0"), ("user", "two")]
+        with pytest.raises(BadRequestError, match="NUL"):
+            await sdk.responses.create(model="tiny", input="a\0b", previous_response_id=first.id)
+
+
 async def test_a_response_is_kept_continued_listed_and_forgotten(tmp_path: Path) -> None:
     """The whole life of a stored response; instructions are not inherited."""
     async with responses_house(tmp_path, echo) as house, house.sdk() as sdk:

@@ -21,7 +21,7 @@ from allod.wire.responses.store import input_shape
 from allod.wire.responses.stream import ResponseStream
 from allod.wire.responses.tools import answer_form, chosen, offered
 from allod.wire.responses.whole import ResponseWhole
-from allod.wire.shape import Shape, json_text
+from allod.wire.shape import KEPT, Shape, json_text
 
 _REFUSED: Mapping[str, str] = {
     "prompt": "prompt templates live on another server; send instructions and input instead",
@@ -189,7 +189,7 @@ def resolved(items: Sequence[Item], known: Known) -> tuple[Item, ...]:
 
 def as_items(shapes: Sequence[Json]) -> tuple[Item, ...]:
     """Items that were kept, read again."""
-    return tuple(_ITEMS.validate_python(list(shapes)))
+    return tuple(_ITEMS.validate_python(list(shapes), context=KEPT))
 
 
 def require_sound(asked: Shape) -> None:
