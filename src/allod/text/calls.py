@@ -45,6 +45,8 @@ def linked(messages: Sequence[Message]) -> list[Message]:
 def arranged(messages: Sequence[Message], traits: Traits, writer: CallWriter) -> list[Message]:
     """Linked messages as a template with these traits takes them."""
     passes: tuple[tuple[bool, _Pass], ...] = (
+        # Before strays become words, which would part what a system message only stood between.
+        (not traits.parted_results, systems_after_results),
         (not traits.parted_results, _strays_last),
         (not traits.stray_results, _without_strays),
         (not traits.results, _results_as_words),
@@ -60,6 +62,21 @@ def arranged(messages: Sequence[Message], traits: Traits, writer: CallWriter) ->
         if is_needed:
             arrangement = change(arrangement)
     return arrangement
+
+
+def systems_after_results(turns: Sequence[Message]) -> list[Message]:
+    """With no system message between calls and their results."""
+    done: list[Message] = []
+    held: list[Message] = []
+    for message in turns:
+        if message.role in SYSTEM_ROLES and done and (done[-1].tool_calls or done[-1].role == "tool"):
+            held.append(message)
+            continue
+        if message.role != "tool":
+            done += held
+            held = []
+        done.append(message)
+    return done + held
 
 
 def joined(*texts: str) -> str:

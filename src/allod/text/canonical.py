@@ -19,7 +19,7 @@ from itertools import takewhile
 from allod.core.pictures import marks_in
 from allod.core.request import Message
 from allod.core.tools import Tool
-from allod.text.calls import arranged, joined, linked
+from allod.text.calls import arranged, joined, linked, systems_after_results
 from allod.text.generic_tools import CallWriter, in_generic_form
 from allod.text.picture_turns import with_head_pictures_shown, with_pictures_shown
 from allod.text.traits import SYSTEM_ROLES, Traits
@@ -43,9 +43,7 @@ def canonical(
     head = list(takewhile(_is_system, turns))
     turns = turns[len(head) :]
     if not traits.late_systems:
-        turns = _tagged(_after_results(turns))
-    elif not traits.parted_results:
-        turns = _after_results(turns)
+        turns = _tagged(systems_after_results(turns))
     if traits.pictures:
         turns = with_pictures_shown(turns, traits)
         if traits.system != "never":
@@ -80,21 +78,6 @@ def _takes_head(turns: Sequence[Message], traits: Traits) -> bool:
         return False
     ends_with_user = not turns or turns[-1].role == "user"
     return traits.system == "always" or (traits.system == "before_user" and ends_with_user)
-
-
-def _after_results(turns: Sequence[Message]) -> list[Message]:
-    """With no system message between calls and their results."""
-    done: list[Message] = []
-    held: list[Message] = []
-    for message in turns:
-        if _is_system(message) and done and (done[-1].tool_calls or done[-1].role == "tool"):
-            held.append(message)
-            continue
-        if message.role != "tool":
-            done += held
-            held = []
-        done.append(message)
-    return done + held
 
 
 def _tagged(turns: Sequence[Message]) -> list[Message]:

@@ -107,6 +107,18 @@ def test_a_stray_result_does_not_part_a_call_from_its_result() -> None:
         assert [content for _, content in order(traits, *turns)][2:] == said
 
 
+def test_neither_do_a_stray_and_a_system_message_together() -> None:
+    """The system message moves behind the results before the stray is looked for, or the stray stays."""
+    first, second = ToolCall("1", "f", "{}"), ToolCall("2", "f", "{}")
+    call = Message("assistant", "", tool_calls=(first, second))
+    results = [
+        Message("tool", text, call_identifier=name) for text, name in (("r", "1"), ("s", "1"), ("t", "2"))
+    ]
+    traits = Traits(tools=True, stray_results=False, parted_results=False)
+    said = [content for _, content in order(traits, A, call, *results[:2], SYSTEM, results[2])]
+    assert said[2:] == ["r", "t", "<tool_response>\ns\n</tool_response>", "S"]
+
+
 def test_turns_of_one_role_are_joined_where_roles_must_alternate() -> None:
     """Empty ones leave no trace."""
     assert order(STRICT, A, Message("user", ""), B, YES, YES, C) == [
