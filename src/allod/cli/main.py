@@ -25,7 +25,7 @@ app = typer.Typer(
 app.command("up")(serve.up)
 app.command("serve")(serve.serve)
 app.command("chat", cls=chat.ChatCommand)(chat.chat)
-app.command("models")(models.models)
+app.add_typer(models.app, name="models")
 app.command("pull")(models.pull)
 app.command("import")(models.import_)
 app.command("rm")(models.rm)

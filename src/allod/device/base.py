@@ -1,22 +1,8 @@
 """What the house asks of a platform. One file per platform answers it."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 GIB = 2**30
-
-
-@dataclass(frozen=True, slots=True)
-class ComputeForm:
-    """How quantised weights compute when the owner leaves it to us.
-
-    Attributes:
-        dense: True unpacks quantised weights at load.
-        dtype: name of the dtype floating-point weights are cast to; None leaves them as stored.
-    """
-
-    dense: bool
-    dtype: str | None
 
 
 class Platform(Protocol):
@@ -28,8 +14,8 @@ class Platform(Protocol):
         ...
 
     @property
-    def preferred_form(self) -> ComputeForm:
-        """The compute form that is faster here, by measurement or by the vendor's design."""
+    def widened_dtype(self) -> str | None:
+        """Name of the dtype that all floating-point weights are brought into; None leaves them as stored."""
         ...
 
     @property
