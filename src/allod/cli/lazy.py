@@ -10,12 +10,15 @@ from pathlib import Path
 
 from allod.config import Settings
 from allod.core.card import ModelCard
+from allod.device.base import Examination
+from allod.device.settings import DeviceSettings
 from allod.registry.catalog import Catalog
 from allod.registry.progress import ProgressCallback
 from allod.registry.settings import RegistrySettings
 
 _Serve = Callable[[Settings, Callable[[str], None]], int]
 _Pull = Callable[[Catalog, str, str | None, ProgressCallback, RegistrySettings], ModelCard]
+_Examine = Callable[[DeviceSettings, int], Examination]
 _Import = Callable[[Catalog, Path, str | None, ProgressCallback], ModelCard]
 
 
@@ -37,6 +40,12 @@ def starter_name() -> str:
     """`allod.registry.starter.STARTER_NAME`: the model that `allod up` begins with."""
     name: str = import_module("allod.registry.starter").STARTER_NAME
     return name
+
+
+def examine(settings: Settings) -> Examination:
+    """`allod.device.examine.examine`: what this machine has for a model. It loads MLX."""
+    call: _Examine = import_module("allod.device.examine").examine
+    return call(settings.device, settings.local.max_resident_models)
 
 
 def dialect_name(name: str) -> str:

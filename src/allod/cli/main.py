@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from allod.cli import alias, chat, dialect, keys, models, options, serve, settings, store, version
+from allod.cli import alias, chat, dialect, doctor, keys, models, options, serve, settings, store, version
 from allod.cli.exits import ExitCode, code_of, epilog
 from allod.cli.terminal import say, write
 from allod.core.errors import AllodError
@@ -35,6 +35,7 @@ app.command("dialect")(dialect.dialect)
 app.add_typer(keys.app, name="keys")
 app.add_typer(store.app, name="store")
 app.add_typer(settings.app, name="config")
+app.command("doctor")(doctor.doctor)
 app.command("version")(version.version)
 
 

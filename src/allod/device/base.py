@@ -1,5 +1,6 @@
 """What the house asks of a platform. One file per platform answers it."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 GIB = 2**30
@@ -38,6 +39,25 @@ class Platform(Protocol):
     def default_budget_bytes(self) -> int:
         """What workers may hold of it when the owner names no budget."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """A machine as the workers find it.
+
+    Attributes:
+        device: what computes, in words.
+        memory_bytes: where weights and state live.
+        budget_bytes: what one worker may hold of it.
+        is_cpu: whether a BLAS and a compiler matter.
+        compiler: path of the C++ compiler; None where there is none.
+    """
+
+    device: str
+    memory_bytes: int
+    budget_bytes: int
+    is_cpu: bool
+    compiler: str | None
 
 
 def beside_the_system(memory_bytes: int) -> int:
