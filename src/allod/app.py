@@ -55,7 +55,9 @@ def worker_command(settings: Settings, catalog: Catalog, purpose: str | None = N
         model = ("--model", str(catalog.folder(card)))
         context = ("--context-tokens", str(card.context_tokens))
         doing = ("--purpose", purpose or card.purpose)
-        return (sys.executable, "-m", "allod.worker", *model, "--settings", encoded, *context, *doing)
+        measured = ("--measured", str(settings.measured_file(card.name)))
+        what = (*model, "--settings", encoded, *context, *doing, *measured)
+        return (sys.executable, "-m", "allod.worker", *what)
 
     return command
 

@@ -73,6 +73,10 @@ class Settings:
         """The root of the catalogue."""
         return self.home / "models"
 
+    def measured_file(self, model: str) -> Path:
+        """Where it is kept what the products of a model of the catalogue were measured to take."""
+        return self.home / "measured" / f"{model}.json"
+
     @property
     def store_file(self) -> Path:
         """Where kept responses, files and batches are."""

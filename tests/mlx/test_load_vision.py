@@ -1,16 +1,21 @@
 """Checkpoints that see, where memory is short or the owner wants no pictures."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.scaffolding.families import DEVICE
 from tests.scaffolding.seer import join_of, read, said, seer
+from tests.scaffolding.timings import make_up
 from tests.scaffolding.vision_families import save_vision_family
 
 from allod.device.choose import choose
 from allod.runner.load import load
-from allod.runner.loaded import CannotLoad
+from allod.runner.loaded import CannotLoad, LoadedModel
+from allod.runner.measured import WEIGHTS_FIRST
 from allod.runner.probe import measure
+from allod.runner.product import Product, TiedProduct
+from allod.runner.record import Measuring
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
 
@@ -61,6 +66,29 @@ def test_pictures_can_be_turned_off(folder: Path):
     loaded = load(folder, RunnerSettings(vision="off"), choose(DEVICE), AMPLE_BYTES)
     assert loaded.sight is None
     assert "runner.vision" in loaded.blind_because
+
+
+def test_ways_of_products_are_for_words_alone(folder: Path, tmp_path: Path):
+    """The language model's layers learn theirs; towers stay as they are, and so do answers."""
+    file = tmp_path / "timings.json"
+    plain = load(folder, RunnerSettings(), choose(DEVICE), AMPLE_BYTES, Measuring(file))
+    make_up(file, lambda _kind, way, rows: rows * (1e-3 if way == WEIGHTS_FIRST else 9e-3))
+    loaded = load(folder, RunnerSettings(), choose(DEVICE), AMPLE_BYTES, Measuring(file))
+    question = seer(FAMILY, tmp_path).question([], "Words alone.")
+    answers: list[list[int]] = []
+    for each in (plain, loaded):
+        runner = MlxRunner(each.network, measure(each, choose(DEVICE), AMPLE_BYTES, 4096))
+        read(runner, 1, question, 100)
+        answers.append(said(runner, [join_of(1, question)], 8)[1])
+    assert answers[0] == answers[1]
+    changed = [path for path, module in modules_of(loaded) if isinstance(module, Product | TiedProduct)]
+    assert changed
+    assert all(path.startswith("language_model.") for path in changed)
+
+
+def modules_of(loaded: LoadedModel) -> list[tuple[str, object]]:
+    model: Any = vars(vars(loaded.network)["_family"])["_model"]
+    return model.named_modules()
 
 
 def test_what_does_not_even_fit_without_its_tower_is_refused(folder: Path):

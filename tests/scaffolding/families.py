@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,9 +150,11 @@ class RandomModel:
     folder: Path
 
 
-def write_random_model(family: str, folder: Path, seed: int = 7) -> RandomModel:
-    """Make a small model of this family with weights drawn from `seed`."""
-    config = FAMILIES[family]
+def write_random_model(
+    family: str, folder: Path, seed: int = 7, changes: Mapping[str, object] | None = None
+) -> RandomModel:
+    """Make a small model of this family, its config changed, with weights drawn from `seed`."""
+    config = {**FAMILIES[family], **(changes or {})}
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))
     model_class, arguments_class = _get_classes(config)

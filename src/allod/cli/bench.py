@@ -262,6 +262,7 @@ def _loop(context: typer.Context, model: str, sizes: LoopSizes) -> RawLoop:
         "--settings",
         WorkerSettings.of(settings).to_json(),
     ]
+    argv += ["--measured", str(settings.measured_file(card.name))]
     argv += ["--rows", *map(str, sizes.rows), "--prompt-tokens", str(sizes.context_tokens)]
     argv += ["--steps", str(sizes.steps), "--repeats", str(sizes.repeats)]
     return raw_loop(argv)

@@ -16,6 +16,8 @@ from allod.bench.settings import BenchSettings
 from allod.config import Settings
 from allod.core.card import ModelCard
 from allod.core.errors import ConfigurationError
+from allod.device.base import Examination
+from allod.device.settings import DeviceSettings
 from allod.registry.catalog import Catalog
 from allod.registry.progress import ProgressCallback
 from allod.registry.settings import RegistrySettings
@@ -26,6 +28,7 @@ _Bench = Callable[[Sequence[Target], BenchSettings, Machine, Sequence[str], OnMo
 _MakeModel = Callable[[Catalog, str, Recipe, ModelCard, ProgressCallback], ModelCard]
 _MakeFolder = Callable[[Path, Recipe, Path, ProgressCallback], None]
 Draw = Callable[[Report, Path], Path]
+_Examine = Callable[[DeviceSettings, int], Examination]
 _Import = Callable[[Catalog, Path, str | None, ProgressCallback], ModelCard]
 
 
@@ -47,6 +50,12 @@ def starter_name() -> str:
     """`allod.registry.starter.STARTER_NAME`: the model that `allod up` begins with."""
     name: str = import_module("allod.registry.starter").STARTER_NAME
     return name
+
+
+def examine(settings: Settings) -> Examination:
+    """`allod.device.examine.examine`: what this machine has for a model. It loads MLX."""
+    call: _Examine = import_module("allod.device.examine").examine
+    return call(settings.device, settings.local.max_resident_models)
 
 
 def dialect_name(name: str) -> str:

@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from allod.cli import alias, bench, chat, dialect, keys, models, options, serve, settings, store, version
+from allod.cli import (
+    alias,
+    bench,
+    chat,
+    dialect,
+    doctor,
+    keys,
+    models,
+    options,
+    serve,
+    settings,
+    store,
+    version,
+)
 from allod.cli.exits import ExitCode, code_of, epilog
 from allod.cli.terminal import say, write
 from allod.core.errors import AllodError
@@ -25,7 +38,7 @@ app = typer.Typer(
 app.command("up")(serve.up)
 app.command("serve")(serve.serve)
 app.command("chat", cls=chat.ChatCommand)(chat.chat)
-app.command("models")(models.models)
+app.add_typer(models.app, name="models")
 app.command("pull")(models.pull)
 app.command("import")(models.import_)
 app.command("rm")(models.rm)
@@ -36,6 +49,7 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(keys.app, name="keys")
 app.add_typer(store.app, name="store")
 app.add_typer(settings.app, name="config")
+app.command("doctor")(doctor.doctor)
 app.command("version")(version.version)
 
 

@@ -1,11 +1,11 @@
-"""`allod models`, `pull`, `import`, `rm`: the catalogue from the terminal."""
+"""`allod models`, `pull`, `import`, `rm`: the catalogue from the terminal; `show` is in `show`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from allod.cli import lazy
+from allod.cli import lazy, show
 from allod.cli.options import AsJson, catalog_of, settings_of
 from allod.cli.progress import showing
 from allod.cli.terminal import bytes_words, say, write, write_json, write_table
@@ -18,11 +18,17 @@ Name = Annotated[
 ]
 
 
-def models(context: typer.Context, as_json: AsJson = False) -> None:
-    """Print the models that are here.
+app = typer.Typer(invoke_without_command=True)
 
-    Example: `allod models --json`
+
+@app.callback()
+def models(context: typer.Context, as_json: AsJson = False) -> None:
+    """Print the models that are here, or with `show` what is known of one.
+
+    Examples: `allod models --json`, `allod models show smollm2-135m`
     """
+    if context.invoked_subcommand is not None:
+        return
     cards = catalog_of(context).cards()
     if as_json:
         write_json(cards)
@@ -32,6 +38,9 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
         return
     rows = [_row(card) for card in cards]
     write_table(("name", "architecture", "weights", "size", "context"), rows)
+
+
+app.command("show")(show.show)
 
 
 def pull(
@@ -77,6 +86,7 @@ def rm(
         size = _size_words(catalog, name)
         typer.confirm(f"Delete {name}{size}?", abort=True, err=True)
     catalog.remove(name)
+    settings_of(context).measured_file(name).unlink(missing_ok=True)
     say(f"removed {name}")
 
 

@@ -20,12 +20,24 @@ Models = Annotated[
 ]
 
 
-def up(context: typer.Context, host: Host = None, port: Port = None, models: Models = None) -> None:
+Compute = Annotated[
+    str | None,
+    typer.Option(help="Form of the weights: auto, stored or dense; short for --set runner.compute=."),
+]
+
+
+def up(
+    context: typer.Context,
+    host: Host = None,
+    port: Port = None,
+    models: Models = None,
+    compute: Compute = None,
+) -> None:
     """Fetch a small model if the catalogue is empty, then serve.
 
     Stop it with Ctrl-C. Example: `allod up --port 9000`
     """
-    settings = _settings(context, host, port, models)
+    settings = _settings(context, host, port, models, compute)
     if not Catalog(settings.models_folder).cards():
         starter = lazy.starter_name()
         say(f"the catalogue is empty; fetching {starter}")
@@ -33,19 +45,30 @@ def up(context: typer.Context, host: Host = None, port: Port = None, models: Mod
     _run(settings)
 
 
-def serve(context: typer.Context, host: Host = None, port: Port = None, models: Models = None) -> None:
+def serve(
+    context: typer.Context,
+    host: Host = None,
+    port: Port = None,
+    models: Models = None,
+    compute: Compute = None,
+) -> None:
     """Serve the models that are here; fetches nothing.
 
     Examples: `allod serve --model qwen3-4b`, `allod serve --set engine.max_batch_rows=8`
     """
-    _run(_settings(context, host, port, models))
+    _run(_settings(context, host, port, models, compute))
 
 
 def _settings(
-    context: typer.Context, host: str | None, port: int | None, models: list[str] | None
+    context: typer.Context,
+    host: str | None,
+    port: int | None,
+    models: list[str] | None,
+    compute: str | None,
 ) -> Settings:
     text = None if port is None else str(port)
-    return settings_of(context, api_host=host, api_port=text, api_preload=",".join(models or ()))
+    preload = ",".join(models or ())
+    return settings_of(context, api_host=host, api_port=text, api_preload=preload, runner_compute=compute)
 
 
 def _run(settings: Settings) -> None:

@@ -14,7 +14,7 @@ _PARTS = ("mlx", "mlx-lm", "fastapi", "tokenizers")
 def version(as_json: AsJson = False) -> None:
     """Print the version of allod, of Python and of the parts that decide how a model computes."""
     parts = {"allod": __version__, "python": platform.python_version(), "platform": platform.platform()}
-    parts |= {name: _installed(name) for name in _PARTS}
+    parts |= {name: installed_version(name) for name in _PARTS}
     if as_json:
         write_json(parts)
         return
@@ -22,7 +22,8 @@ def version(as_json: AsJson = False) -> None:
         write(f"{name} {text}")
 
 
-def _installed(name: str) -> str:
+def installed_version(name: str) -> str:
+    """The version of a package; words where it is not installed."""
     try:
         return installed(name)
     except PackageNotFoundError:

@@ -1,6 +1,6 @@
 """device: the only room that asks what machine this is.
 
-Lives here: memory, BLAS, compute form, the platform's name; one file per platform.
+Lives here: memory, BLAS, the widest dtype, the platform's name; one file per platform.
 Never: models, requests, HTTP.
 Enter: runner, worker, config.
 """

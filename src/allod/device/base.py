@@ -6,19 +6,6 @@ from typing import Protocol
 GIB = 2**30
 
 
-@dataclass(frozen=True, slots=True)
-class ComputeForm:
-    """How quantised weights compute when the owner leaves it to us.
-
-    Attributes:
-        dense: True unpacks quantised weights at load.
-        dtype: name of the dtype floating-point weights are cast to; None leaves them as stored.
-    """
-
-    dense: bool
-    dtype: str | None
-
-
 class Platform(Protocol):
     """One kind of machine."""
 
@@ -28,8 +15,8 @@ class Platform(Protocol):
         ...
 
     @property
-    def preferred_form(self) -> ComputeForm:
-        """The compute form that is faster here, by measurement or by the vendor's design."""
+    def widened_dtype(self) -> str | None:
+        """Name of the dtype that all floating-point weights are brought into; None leaves them as stored."""
         ...
 
     @property
@@ -52,6 +39,25 @@ class Platform(Protocol):
     def default_budget_bytes(self) -> int:
         """What workers may hold of it when the owner names no budget."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """A machine as the workers find it.
+
+    Attributes:
+        device: what computes, in words.
+        memory_bytes: where weights and state live.
+        budget_bytes: what one worker may hold of it.
+        is_cpu: whether a BLAS and a compiler matter.
+        compiler: path of the C++ compiler; None where there is none.
+    """
+
+    device: str
+    memory_bytes: int
+    budget_bytes: int
+    is_cpu: bool
+    compiler: str | None
 
 
 def beside_the_system(memory_bytes: int) -> int:

@@ -16,19 +16,24 @@ _SONAMES = ("libopenblas.so.0", "libmkl_rt.so.2", "libmkl_rt.so.3", "libblis.so.
 INSTALL_HINT = "install a tuned BLAS for a many times faster CPU (Debian: apt install libopenblas0-pthread)"
 
 
+def matters(kind: str) -> bool:
+    """Whether MLX on the device of this kind (`device.kind`) may need one: elsewhere it brings its own."""
+    return sys.platform == "linux" and kind in ("auto", "cpu")
+
+
 def prepare(settings: DeviceSettings) -> str | None:
     """Load a BLAS where MLX may compute on the CPU and brings none of its own; its name, as `preload` says.
 
     Raises:
         OSError: the owner named a library that cannot be loaded.
     """
-    if sys.platform == "linux" and settings.kind in ("auto", "cpu"):
+    if matters(settings.kind):
         return preload(settings.blas)
     return None
 
 
 def preload(choice: str) -> str | None:
-    """Load a BLAS into the process and return its name, or None when none was found or wanted.
+    """Load a BLAS into the process and return its name and version, or None when none was found or wanted.
 
     Args:
         choice: `auto`, `none`, or the path of a shared library.
@@ -39,14 +44,12 @@ def preload(choice: str) -> str | None:
     if choice == "none":
         return None
     if choice != "auto":
-        _load(choice)
-        return Path(choice).name
+        return _load(choice)
     for name in _candidates():
         try:
-            _load(name)
+            return _load(name)
         except OSError:
             continue
-        return Path(name).name
     return None
 
 
@@ -55,5 +58,11 @@ def _candidates() -> tuple[str, ...]:
     return (*_SONAMES, found) if found else _SONAMES
 
 
-def _load(name: str) -> None:
-    ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+def _load(name: str) -> str:
+    library = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+    try:
+        tell = library.openblas_get_config
+    except AttributeError:
+        return Path(name).name
+    tell.restype = ctypes.c_char_p
+    return f"{Path(name).name} ({tell().decode(errors='replace').strip()})"

@@ -3,17 +3,17 @@
 import os
 import platform
 
-from allod.device.base import ComputeForm, beside_the_system
+from allod.device.base import beside_the_system
 
 
 class CpuPlatform:
     """The CPU backend of MLX.
 
-    Its quantised product gains nothing from more rows and uses no BLAS, so weights are unpacked to
-    float32, for which a real BLAS exists (see `blas`).
+    Everything computes in float32, packed weights too: 16-bit products use no BLAS (see `blas`) and are many
+    times slower.
     """
 
-    preferred_form = ComputeForm(dense=True, dtype="float32")
+    widened_dtype = "float32"
     fuses_attention = False
     attention_strip_bytes = 16 * 2**20
 

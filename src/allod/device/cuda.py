@@ -2,13 +2,11 @@
 
 import mlx.core as mx
 
-from allod.device.base import ComputeForm
-
 
 class CudaPlatform:
-    """One NVIDIA GPU. Stored weights are computed on as they are unless the owner says `dense`."""
+    """One NVIDIA GPU."""
 
-    preferred_form = ComputeForm(dense=False, dtype=None)
+    widened_dtype = None
     fuses_attention = True
     attention_strip_bytes = 256 * 2**20
 

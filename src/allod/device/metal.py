@@ -6,13 +6,13 @@ recommended working set panics the kernel (ml-explore/mlx#3186); never calling i
 
 import mlx.core as mx
 
-from allod.device.base import ComputeForm, beside_the_system
+from allod.device.base import beside_the_system
 
 
 class MetalPlatform:
     """One Apple GPU on unified memory."""
 
-    preferred_form = ComputeForm(dense=False, dtype=None)
+    widened_dtype = None
     # Head dimensions 192 and 256 are not fused (mlx: scaled_dot_product_attention.cpp, use_fallback),
     # so the score matrix is counted for every model.
     fuses_attention = False

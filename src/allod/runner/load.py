@@ -9,9 +9,10 @@ import mlx.core as mx
 from mlx_lm.utils import load_model
 
 from allod.device.base import Platform
-from allod.runner.form import bring_into_form, require_fit, size_bytes, wanted_form
+from allod.runner.form import Terms, bring_into_form, require_fit, size_bytes, widen
 from allod.runner.loaded import CannotLoad, Config, LoadedModel, not_installed, part
 from allod.runner.network import TextNetwork
+from allod.runner.record import Measuring
 from allod.runner.settings import RunnerSettings
 
 _CODE_KEYS = ("model_file", "auto_map", "trust_remote_code")
@@ -21,7 +22,13 @@ _BUFFER_SHARE = 16
 _TURNED_OFF = "its pictures are turned off (runner.vision)"
 
 
-def load(folder: Path, settings: RunnerSettings, platform: Platform, budget_bytes: int) -> LoadedModel:
+def load(
+    folder: Path,
+    settings: RunnerSettings,
+    platform: Platform,
+    budget_bytes: int,
+    measuring: Measuring | None = None,
+) -> LoadedModel:
     """Load a catalogue folder.
 
     Args:
@@ -29,20 +36,22 @@ def load(folder: Path, settings: RunnerSettings, platform: Platform, budget_byte
         settings: what the owner wants.
         platform: the machine.
         budget_bytes: most bytes this process may hold.
+        measuring: where timings of products are kept; None keeps none.
 
     Raises:
         CannotLoad: it needs code, does not fit, is of a family that neither library knows, or is damaged.
     """
     mx.set_cache_limit(budget_bytes // _BUFFER_SHARE)
     config = refuse_code(folder)
+    terms = Terms(settings, platform, budget_bytes, measuring or Measuring())
     if not isinstance(config.get("vision_config"), dict):
-        return _load_text(folder, settings, platform, budget_bytes)
+        return _load_text(folder, terms)
     if settings.vision == "off":
-        return _load_text(folder, settings, platform, budget_bytes, _TURNED_OFF)
+        return _load_text(folder, terms, _TURNED_OFF)
     try:
         # Most models are text, and importing mlx-vlm takes a second that their start need not wait for.
         seeing = import_module("allod.runner.load_vision")
-        return seeing.load(folder, config, settings, platform, budget_bytes)
+        return seeing.load(folder, config, terms)
     except ImportError as error:
         reason = not_installed(error)
     except CannotLoad as error:
@@ -50,7 +59,7 @@ def load(folder: Path, settings: RunnerSettings, platform: Platform, budget_byte
     if settings.vision == "on":
         raise CannotLoad(reason)
     try:
-        return _load_text(folder, settings, platform, budget_bytes, reason)
+        return _load_text(folder, terms, reason)
     except CannotLoad as error:
         raise CannotLoad(f"{error}; nor with pictures: {reason}") from error
 
@@ -76,20 +85,21 @@ def refuse_code(folder: Path) -> Config:
     return config
 
 
-def _load_text(
-    folder: Path, settings: RunnerSettings, platform: Platform, budget_bytes: int, blind_because: str = ""
-) -> LoadedModel:
+def _load_text(folder: Path, terms: Terms, blind_because: str = "") -> LoadedModel:
     try:
         model, config = load_model(folder, lazy=True)
     except (ValueError, FileNotFoundError, KeyError, TypeError, RuntimeError) as error:
         raise CannotLoad(f"mlx-lm cannot load this checkpoint: {error}") from error
     stored_bytes = size_bytes(model)
-    words = bring_into_form(model, wanted_form(settings, platform))
-    require_fit(model, stored_bytes, words, budget_bytes)
+    require_fit(model, stored_bytes, "stored", terms.budget_bytes)
+    network = TextNetwork(model)
+    widen(model, terms)
+    words = bring_into_form(model, network, terms)
+    require_fit(model, stored_bytes, words, terms.budget_bytes)
     mx.eval(model.parameters())
     mx.clear_cache()
     return LoadedModel(
-        network=TextNetwork(model),
+        network=network,
         config={**config, **part(config, "text_config")},
         compute=words,
         weights_bytes=mx.get_active_memory(),

@@ -7,24 +7,23 @@ from typing import cast
 
 import mlx.core as mx
 import msgspec
+from mlx_lm.utils import dequantize_model
 from mlx_vlm.utils import get_model_type, load_model
 
-from allod.device.base import Platform
 from allod.runner.arch.model import VisionLanguageModel, image_token_of
-from allod.runner.form import bring_into_form, require_fit, size_bytes, wanted_form
-from allod.runner.loaded import CannotLoad, Config, LoadedModel, gib, text_part
-from allod.runner.settings import RunnerSettings
+from allod.runner.form import Terms, bring_into_form, require_fit, size_bytes, widen
+from allod.runner.loaded import CannotLoad, Config, LoadedModel, gib, text_part, too_large
+from allod.runner.packed import extra_bytes
 from allod.runner.sight import sight_of
 from allod.runner.vision import Picturing, SeeingNetwork
+from mlx import nn
 
 _LANGUAGE = "language_model"
 _CACHE_SHARE = 8
 """Pictures take at most this share of the budget, whatever the setting allows."""
 
 
-def load(
-    folder: Path, config: Config, settings: RunnerSettings, platform: Platform, budget_bytes: int
-) -> LoadedModel:
+def load(folder: Path, config: Config, terms: Terms) -> LoadedModel:
     """Load a checkpoint with its vision tower, or without it where memory is short.
 
     Raises:
@@ -37,21 +36,29 @@ def load(
     model = cast("VisionLanguageModel", module)
     picturing = _picturing(config, model)
     stored_bytes = size_bytes(module)
-    words = bring_into_form(module, wanted_form(settings, platform))
-    cache_bytes = min(settings.picture_cache_bytes, budget_bytes // _CACHE_SHARE)
+    if size_bytes(model.language_model) > terms.budget_bytes:
+        raise CannotLoad(too_large(stored_bytes, terms.budget_bytes))
+    network = SeeingNetwork(model, picturing, terms.platform.attention_strip_bytes)
+    cache_bytes = min(terms.settings.picture_cache_bytes, terms.budget_bytes // _CACHE_SHARE)
+    widen(module, terms)
+    _unpack_towers(module, terms)
     tower_bytes = size_bytes(module) - size_bytes(model.language_model)
-    blind_because = _shortage(model, tower_bytes, cache_bytes, budget_bytes)
-    if blind_because and settings.vision == "on":
+    # Where there is no room for towers at all, words get theirs.
+    needed_bytes = (
+        0 if _shortage(model, tower_bytes, cache_bytes, terms.budget_bytes) else tower_bytes + cache_bytes
+    )
+    words = bring_into_form(cast("nn.Module", model.language_model), network, terms, needed_bytes)
+    blind_because = _shortage(model, tower_bytes, cache_bytes, terms.budget_bytes)
+    if blind_because and terms.settings.vision == "on":
         raise CannotLoad(f"{blind_because}; or set runner.vision to auto, and it is served without")
     if blind_because:
         stored_bytes -= tower_bytes
         _leave_towers(model)
-    require_fit(module, stored_bytes, words, budget_bytes)
+    require_fit(module, stored_bytes, words, terms.budget_bytes)
     mx.eval(model.parameters())
     mx.clear_cache()
-    network = SeeingNetwork(model, picturing, platform.attention_strip_bytes)
     sight = msgspec.structs.replace(
-        sight_of(config, _item_bytes(model), platform.attention_strip_bytes),
+        sight_of(config, _item_bytes(model), terms.platform.attention_strip_bytes),
         weights_bytes=tower_bytes,
         cache_bytes=cache_bytes,
         whole_spans=network.whole_spans,
@@ -88,6 +95,20 @@ def _leave_towers(model: VisionLanguageModel) -> None:
     for name in list(model.keys()):
         if name != _LANGUAGE:
             model.pop(name)
+
+
+def _unpack_towers(module: nn.Module, terms: Terms) -> None:
+    """Unpack what a tower has packed, if anything.
+
+    Thousands of rows go through it at a time, for which the CPU's packed product is hopeless; elsewhere it
+    stays as it is unless the owner says `dense`.
+    """
+    towers = [child for name, child in module.items() if name != _LANGUAGE and isinstance(child, nn.Module)]
+    room_bytes = terms.room_bytes - size_bytes(module)
+    is_hopeless = terms.platform.widened_dtype is not None and terms.settings.compute == "auto"
+    if terms.settings.compute == "dense" or (is_hopeless and sum(map(extra_bytes, towers)) <= room_bytes):
+        for tower in towers:
+            dequantize_model(tower)
 
 
 def _item_bytes(model: VisionLanguageModel) -> int:

@@ -13,7 +13,10 @@ class RunnerSettings:
 
     compute: Annotated[
         Literal["auto", "stored", "dense"],
-        Doc("`stored` computes on quantised weights, `dense` unpacks them at load; `auto` picks by device."),
+        Doc(
+            "`stored` computes on quantised weights, `dense` unpacks them at load; `auto` measures which is "
+            "faster for each kind of layer, and unpacks what fits."
+        ),
     ] = "auto"
     vision: Annotated[
         Literal["auto", "on", "off"],

@@ -11,9 +11,9 @@ def main() -> int:
     """Load a BLAS where MLX would compute on the CPU, then run the worker."""
     arguments = sys.argv[1:]
     settings = WorkerSettings.from_json(arguments[arguments.index("--settings") + 1])
-    blas.prepare(settings.device)
+    loaded = blas.prepare(settings.device)
     process = importlib.import_module("allod.worker.process")
-    return process.run(arguments)
+    return process.run(arguments, loaded)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m allod.worker.measure")
     parser.add_argument("--model", type=Path, required=True, help="folder of the catalogue")
     parser.add_argument("--context-tokens", type=int, required=True, help="the card's longest sequence")
+    parser.add_argument("--measured", type=Path, help="where it is kept what products take")
     parser.add_argument("--settings", type=WorkerSettings.from_json, required=True, help="settings as JSON")
     parser.add_argument("--rows", type=int, nargs="+", required=True, help="row counts to measure")
     parser.add_argument("--prompt-tokens", type=int, required=True, help="context of each row at the start")
@@ -26,9 +27,9 @@ def main() -> int:
     """Load a BLAS where MLX would compute on the CPU, then measure."""
     options = parse(sys.argv[1:])
     settings: WorkerSettings = options.settings
-    blas.prepare(settings.device)
+    loaded = blas.prepare(settings.device)
     raw_loop = importlib.import_module("allod.worker.raw_loop")
-    return raw_loop.run(options)
+    return raw_loop.run(options, loaded)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,17 @@ import mlx.core as mx
 
 from allod.config import WorkerSettings
 from allod.core.ports import Encoder, Preprocessor, Runner
+from allod.core.step import ModelFacts
 from allod.device.base import Platform, budget_bytes
+from allod.device.blas import INSTALL_HINT, matters
 from allod.device.choose import choose
 from allod.media.settings import Limits
 from allod.runner.encoder import load_encoder
 from allod.runner.load import load
-from allod.runner.loaded import CannotLoad, not_installed
+from allod.runner.loaded import CannotLoad, LoadedModel, not_installed
 from allod.runner.masks import Masks
 from allod.runner.probe import measure
+from allod.runner.record import Measuring
 from allod.runner.step import MlxRunner
 from allod.worker.channel import Channel
 from allod.worker.encoding import EncoderLoop
@@ -45,12 +48,21 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, required=True, help="folder of the catalogue")
     parser.add_argument("--context-tokens", type=int, required=True, help="the card's longest sequence")
     parser.add_argument("--purpose", choices=PURPOSES, default=TEXT, help="what it is for")
+    parser.add_argument("--measured", type=Path, help="where it is kept what products take")
     parser.add_argument("--settings", type=WorkerSettings.from_json, required=True, help="settings as JSON")
     return parser.parse_args(arguments)
 
 
-def run(arguments: list[str]) -> int:
-    """Serve one model until told to stop; returns the exit code."""
+def run(arguments: list[str], blas: str | None = None) -> int:
+    """Serve one model until told to stop.
+
+    Args:
+        arguments: see `parse`.
+        blas: the library that was loaded before MLX, in words; None where none was.
+
+    Returns:
+        The exit code.
+    """
     options = parse(arguments)
     settings: WorkerSettings = options.settings
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
@@ -61,7 +73,18 @@ def run(arguments: list[str]) -> int:
 
     def make_runner(progress: LoadProgress) -> Runner:
         with _explaining():
-            return _load(options, *_place(settings, progress), progress)
+            platform, budget = _place(settings, progress)
+            _advise(settings, platform, blas)
+            measuring = Measuring(
+                file=options.measured,
+                device=platform.description,
+                blas=blas or "",
+                on_begin=lambda: progress("measuring products", None),
+            )
+            progress("reading weights", None)
+            loaded = load(options.model, settings.runner, platform, budget, measuring)
+            progress("checking the model", None)
+            return _runner(options, loaded, measure(loaded, platform, budget, options.context_tokens))
 
     def make_encoder(progress: LoadProgress) -> Encoder:
         with _explaining():
@@ -102,11 +125,14 @@ def _place(settings: WorkerSettings, progress: LoadProgress) -> tuple[Platform, 
     return platform, budget_bytes(platform, settings.device.memory_budget_bytes, settings.workers)
 
 
-def _load(options: argparse.Namespace, platform: Platform, budget: int, progress: LoadProgress) -> MlxRunner:
-    progress("reading weights", None)
-    loaded = load(options.model, options.settings.runner, platform, budget)
-    progress("checking the model", None)
-    facts = measure(loaded, platform, budget, options.context_tokens)
+def _advise(settings: WorkerSettings, platform: Platform, blas: str | None) -> None:
+    """Say what makes a CPU faster, where nothing was found and nobody turned it off."""
+    is_wanted = settings.device.blas != "none" and matters(settings.device.kind)
+    if blas is None and is_wanted and platform.widened_dtype is not None:
+        log.warning(INSTALL_HINT)
+
+
+def _runner(options: argparse.Namespace, loaded: LoadedModel, facts: ModelFacts) -> MlxRunner:
     log.info(
         "%s, %s weights, %.2f GiB of %.2f GiB%s",
         facts.device,

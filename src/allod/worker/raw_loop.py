@@ -27,6 +27,7 @@ from allod.registry.weights import read_tensors
 from allod.runner.load import load
 from allod.runner.loaded import CannotLoad
 from allod.runner.probe import measure
+from allod.runner.record import Measuring
 from allod.runner.step import MlxRunner
 
 _CHUNK_TOKENS = 512
@@ -133,11 +134,19 @@ class Decoding:
         mx.clear_cache()
 
 
-def run(options: argparse.Namespace) -> int:
-    """Measure one model and print a `RawLoop` as JSON; the exit code."""
+def run(options: argparse.Namespace, library: str | None = None) -> int:
+    """Measure one model and print a `RawLoop` as JSON.
+
+    Args:
+        options: see `measure.parse`.
+        library: the BLAS that was loaded before MLX, in words; None where none was.
+
+    Returns:
+        The exit code.
+    """
     settings: WorkerSettings = options.settings
     try:
-        found = _measure(options, settings)
+        found = _measure(options, settings, library)
     except (CannotLoad, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return _FAILED
@@ -145,12 +154,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _measure(options: argparse.Namespace, settings: WorkerSettings) -> RawLoop:
+def _measure(options: argparse.Namespace, settings: WorkerSettings, library: str | None) -> RawLoop:
     platform = choose(settings.device.kind)
     budget = budget_bytes(platform, settings.device.memory_budget_bytes, 1)
     bandwidth = _bandwidth(min(_MOST_BUFFER_BYTES, budget // _BUFFER_SHARE))
     mx.clear_cache()
-    loaded = load(options.model, settings.runner, platform, budget)
+    measuring = Measuring(options.measured, platform.description, library or "")
+    loaded = load(options.model, settings.runner, platform, budget, measuring)
     facts = measure(loaded, platform, budget, options.context_tokens)
     weights = _weights(options.model, facts.weights_bytes)
     runner = MlxRunner(loaded.network, facts, None)

@@ -144,5 +144,6 @@ def test_the_command_of_a_worker(tmp_path: Path, add: Callable[[str], None]) -> 
     assert python == sys.executable
     assert flags[:5] == ["-m", "allod.worker", "--model", str(tmp_path / "models" / "one"), "--settings"]
     limit = str(catalog.named("one").context_tokens)
-    assert flags[6:] == ["--context-tokens", limit, "--purpose", "text"]
+    measured = str(tmp_path / "measured" / "one.json")
+    assert flags[6:] == ["--context-tokens", limit, "--purpose", "text", "--measured", measured]
     assert WorkerSettings.from_json(flags[5]) == WorkerSettings.of(settings)

@@ -13,6 +13,7 @@ from allod.core.card import ModelCard
 from allod.registry.catalog import Catalog
 from allod.registry.progress import Progress, ProgressCallback
 from allod.registry.settings import RegistrySettings
+from allod.runner.measured import Circumstances, Measured, write
 from allod.testing.models import tiny_card
 
 Run = Callable[..., Any]
@@ -71,9 +72,12 @@ def test_up_fetches_the_starter_into_an_empty_catalogue_only(
 def test_serve_fetches_nothing_and_passes_its_shortcuts_on(
     allod: Run, served: list[Settings], tmp_path: Path
 ) -> None:
-    """--host, --port and --model are the settings they stand for."""
-    allod("serve", "--host", "localhost", "--port", "9", "--model", "a", "--model", "b")
+    """--host, --port, --compute and --model are the settings they stand for."""
+    allod(
+        "serve", "--host", "localhost", "--port", "9", "--compute", "stored", "--model", "a", "--model", "b"
+    )
     (settings,) = served
+    assert settings.runner.compute == "stored"
     assert (settings.api.host, settings.api.port, settings.api.preload) == ("localhost", 9, ("a", "b"))
     assert Catalog(tmp_path / "models").cards() == ()
 
@@ -84,6 +88,17 @@ def test_models_and_rm(allod: Run, tmp_path: Path) -> None:
     assert allod("models").out == "one\tllama\t4-bit g32\t94 MiB\t8192\n"
     assert allod("rm", "one", "--yes").code == 0
     assert Catalog(tmp_path / "models").cards() == ()
+
+
+def test_rm_forgets_what_was_measured(allod: Run, tmp_path: Path) -> None:
+    """Nothing of a model stays behind, and a model that was never loaded has nothing to forget."""
+    file = Settings(home=tmp_path).measured_file("one")
+    for is_measured in (True, False):
+        add(Catalog(tmp_path / "models"), "one")
+        if is_measured:
+            write(file, Measured(Circumstances("a device", "1", "", 1), ()))
+        assert allod("rm", "one", "--yes").code == 0
+        assert not file.exists()
 
 
 def test_rm_asks_and_keeps_the_model_unless_told_yes(

@@ -2,14 +2,14 @@
 
 import pytest
 
-from allod.device.base import GIB, ComputeForm, Platform, beside_the_system, budget_bytes
+from allod.device.base import GIB, Platform, beside_the_system, budget_bytes
 
 
 class Machine:
     """A platform of a given size."""
 
     description = "a machine"
-    preferred_form = ComputeForm(dense=False, dtype=None)
+    widened_dtype = None
     fuses_attention = True
     attention_strip_bytes = 1
 

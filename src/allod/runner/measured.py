@@ -1,0 +1,153 @@
+"""What a model's products were measured to take on this machine, kept from one load to the next.
+
+Nothing here computes: the command line reads these files without MLX.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+VERSION = 1
+
+Use = Literal["block", "head"]
+"""Where a product stands: in a block, which reads prompts too, or at the end, which scores tokens only."""
+
+Way = Literal["stored", "rows first", "weights first", "padded rows first"]
+"""How a product is computed: on quantised weights, as `x @ w.T`, as `(w @ x.T).T`, or as `x @ w.T` with rows
+of zeros behind `x` up to a multiple of `PAD_ROWS`."""
+
+STORED: Way = "stored"
+ROWS_FIRST: Way = "rows first"
+WEIGHTS_FIRST: Way = "weights first"
+PADDED: Way = "padded rows first"
+
+PAD_ROWS = 16
+"""The kernels of BLAS libraries for wide registers take 16 rows at a time, and are slow for what is left."""
+
+log = logging.getLogger(__name__)
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """Products that cost the same.
+
+    Attributes:
+        use: where they stand.
+        outputs: rows of the weight.
+        inputs: columns of the weight, unpacked.
+        dtype: of what comes in, which unpacked weights are brought into.
+        bits: bits of a stored weight; 0 where it is not quantised.
+        group: weights that share a scale; 0 where it is not quantised.
+        mode: MLX's name of the quantisation; empty where it is not quantised.
+    """
+
+    use: Use
+    outputs: int
+    inputs: int
+    dtype: str
+    bits: int = 0
+    group: int = 0
+    mode: str = ""
+
+    @property
+    def words(self) -> str:
+        """The kind, for people."""
+        form = f"{self.bits}-bit g{self.group}" if self.bits else self.dtype
+        mode = "" if self.mode in ("", "affine") else f" {self.mode}"
+        return f"{self.use} {self.outputs} x {self.inputs}, {form}{mode}"
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """What one product took.
+
+    Attributes:
+        way: how it was computed.
+        rows: of the input.
+        seconds: the least of several tries.
+        estimated: not measured, because it would have taken long: in proportion from fewer rows.
+        steady: two tries agreed on the least, so that it can be relied on.
+    """
+
+    way: Way
+    rows: int
+    seconds: Annotated[float, msgspec.Meta(gt=0)]
+    estimated: bool = False
+    steady: bool = False
+
+
+class MeasuredKind(msgspec.Struct, frozen=True):
+    """A kind of product in one model.
+
+    Attributes:
+        kind: which.
+        modules: how many there are.
+        stored_bytes: of all of them, as they are stored.
+        dense_bytes: of all of them, unpacked.
+        timings: what was measured.
+        dense: whether the model was last loaded with these unpacked.
+    """
+
+    kind: Kind
+    modules: int
+    stored_bytes: int
+    dense_bytes: int
+    timings: tuple[Timing, ...] = ()
+    dense: bool = False
+
+
+class Circumstances(msgspec.Struct, frozen=True):
+    """What timings depend on beside the model; in others they are taken anew.
+
+    Attributes:
+        device: in words.
+        mlx: version of MLX.
+        blas: the BLAS that was loaded before MLX, with its version; empty for MLX's own.
+        room_bytes: most bytes that weights may take.
+    """
+
+    device: str
+    mlx: str
+    blas: str
+    room_bytes: int
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """One model's products.
+
+    Attributes:
+        circumstances: what the timings hold for.
+        kinds: the products, those that take most of a step first.
+        compute: the form the model was last loaded in, in words.
+        seconds: how long measuring took.
+        version: layout of this record.
+    """
+
+    circumstances: Circumstances
+    kinds: tuple[MeasuredKind, ...]
+    compute: str = ""
+    seconds: float = 0.0
+    version: int = VERSION
+
+
+def read(path: Path) -> Measured | None:
+    """What a file holds; None where there is none, or none that can be used."""
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Measured)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return found if found.version == VERSION else None
+
+
+def write(path: Path, measured: Measured) -> None:
+    """Replace a file in one step, for its owner's eyes. A disk that refuses costs the next load its time."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+            file.write(msgspec.json.format(msgspec.json.encode(measured), indent=1))
+        Path(file.name).replace(path)
+    except OSError as error:
+        log.warning("what products take is not kept: %s", error)

@@ -1,0 +1,90 @@
+"""Layers whose product is computed the way that was measured to be fastest for as many rows as come in.
+
+BLAS libraries and GPU kernels are not equally good at all shapes: with few rows it can be faster to multiply
+the weights by the rows than the rows by the weights, or to add rows of zeros. The number of rows is known
+when the graph is built, so choosing costs nothing at run time.
+"""
+
+from __future__ import annotations
+
+import mlx.core as mx
+
+from allod.runner.choice import Ways
+from allod.runner.measured import PAD_ROWS, ROWS_FIRST, WEIGHTS_FIRST, Way
+from mlx import nn
+
+
+def multiply(inputs: mx.array, weight: mx.array, way: Way) -> mx.array:
+    """Compute `inputs @ weight.T`.
+
+    Args:
+        inputs: (..., K).
+        weight: (N, K).
+        way: how; not `stored`.
+
+    Returns:
+        (..., N), contiguous as that of a plain product is: what comes after must not pay for the way.
+    """
+    if way == ROWS_FIRST:
+        return inputs @ weight.T
+    *outer, columns = inputs.shape
+    rows = inputs.size // columns
+    if way == WEIGHTS_FIRST and rows == 1:
+        product = weight @ inputs.reshape(columns, 1)
+    elif way == WEIGHTS_FIRST:
+        product = mx.contiguous((weight @ inputs.reshape(rows, columns).T).T)
+    else:
+        padding = [(0, -rows % PAD_ROWS), (0, 0)]
+        product = (mx.pad(inputs.reshape(rows, columns), padding) @ weight.T)[:rows]
+    return product.reshape(*outer, weight.shape[0])
+
+
+def way_for(ways: Ways, rows: int) -> Way:
+    """The way for so many rows."""
+    for most_rows, way in ways:
+        if rows <= most_rows:
+            return way
+    return ROWS_FIRST
+
+
+class Product(nn.Linear):
+    """A linear layer that knows its ways.
+
+    Args:
+        weight: (N, K).
+        bias: (N,), or None.
+        ways: how to multiply, by rows.
+    """
+
+    def __init__(self, weight: mx.array, bias: mx.array | None, ways: Ways) -> None:
+        nn.Module.__init__(self)
+        self.weight = weight
+        if bias is not None:
+            self.bias = bias
+        self._ways = ways
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Map (..., K) to (..., N)."""
+        way = way_for(self._ways, x.size // x.shape[-1])
+        if way == ROWS_FIRST:
+            return super().__call__(x)
+        product = multiply(x, self.weight, way)
+        return product + self.bias if "bias" in self else product
+
+
+class TiedProduct(nn.Embedding):
+    """An embedding whose weight is the model's last product as well, and knows its ways as that.
+
+    Args:
+        weight: (V, K).
+        ways: how to multiply, by rows.
+    """
+
+    def __init__(self, weight: mx.array, ways: Ways) -> None:
+        nn.Module.__init__(self)
+        self.weight = weight
+        self._ways = ways
+
+    def as_linear(self, x: mx.array) -> mx.array:
+        """Map (..., K) to (..., V)."""
+        return multiply(x, self.weight, way_for(self._ways, x.size // x.shape[-1]))

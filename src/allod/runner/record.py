@@ -1,0 +1,93 @@
+"""Measuring the products of a model, or knowing from an earlier load what they take."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+import msgspec
+
+from allod.runner.choice import is_steady
+from allod.runner.measured import Circumstances, Measured, MeasuredKind, read, write
+from allod.runner.stopwatch import measure_products
+from allod.runner.survey import Group
+
+log = logging.getLogger(__name__)
+
+
+def _tell_nobody() -> None:
+    """Nobody waits for the load."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """How a model's products get their timings.
+
+    Attributes:
+        file: what was measured before, and will be read next time; None measures every time.
+        device: what computes, in words.
+        blas: the BLAS that was loaded before MLX, in words; empty for none.
+        on_begin: called when there is something to measure.
+    """
+
+    file: Path | None = None
+    device: str = ""
+    blas: str = ""
+    on_begin: Callable[[], None] = _tell_nobody
+
+    def measured(self, groups: Sequence[Group], room_bytes: int) -> tuple[MeasuredKind, ...]:
+        """What each group's products take.
+
+        Args:
+            groups: of the model's layers.
+            room_bytes: what unpacked weights may take beyond the stored ones.
+        """
+        kept = self._kept()
+        described = tuple(group.described for group in groups)
+        if kept is not None and _fits(kept, self._circumstances(room_bytes), described):
+            return kept.kinds
+        if not groups:
+            return ()
+        self.on_begin()
+        started = time.perf_counter()
+        kinds = measure_products(groups, room_bytes)
+        seconds = time.perf_counter() - started
+        log.info("measured %d kinds of products in %.1f s", len(kinds), seconds)
+        self._keep(Measured(self._circumstances(room_bytes), kinds, seconds=seconds))
+        return kinds
+
+    def settle(self, kinds: Sequence[MeasuredKind], dense: Sequence[bool], words: str) -> None:
+        """Keep what was made of the timings, for whoever wants to see it."""
+        kept = self._kept()
+        if kept is None:
+            return
+        chosen = tuple(
+            msgspec.structs.replace(kind, dense=is_dense) for kind, is_dense in zip(kinds, dense, strict=True)
+        )
+        if (kept.kinds, kept.compute) != (chosen, words):
+            self._keep(msgspec.structs.replace(kept, kinds=chosen, compute=words))
+
+    def _circumstances(self, room_bytes: int) -> Circumstances:
+        return Circumstances(self.device, mx.__version__, self.blas, room_bytes)
+
+    def _kept(self) -> Measured | None:
+        return None if self.file is None else read(self.file)
+
+    def _keep(self, measured: Measured) -> None:
+        if self.file is not None:
+            write(self.file, measured)
+
+
+def _fits(kept: Measured, circumstances: Circumstances, described: Sequence[MeasuredKind]) -> bool:
+    """Whether timings are of these products in these circumstances."""
+    same = [msgspec.structs.replace(kind, timings=(), dense=False) for kind in kept.kinds]
+    return (
+        kept.circumstances == circumstances
+        and same == list(described)
+        and all(kind.timings for kind in kept.kinds)
+        and is_steady(kept.kinds)
+    )

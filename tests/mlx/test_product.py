@@ -1,0 +1,85 @@
+"""Products in every way: the same numbers, in layers that models take for their own."""
+
+import math
+
+import mlx.core as mx
+import pytest
+from mlx.utils import tree_flatten
+from tests.scaffolding.families import DEVICE
+
+from allod.device.choose import choose
+from allod.runner.measured import PADDED, ROWS_FIRST, WEIGHTS_FIRST, Way
+from allod.runner.product import Product, TiedProduct, multiply
+from mlx import nn
+
+pytestmark = pytest.mark.mlx
+
+WAYS: tuple[Way, ...] = (ROWS_FIRST, WEIGHTS_FIRST, PADDED)
+SHAPES = [(1, 1, 48), (5, 1, 48), (1, 7, 48), (3, 4, 48), (16, 1, 48), (2, 3, 5, 48), (48,)]
+TOLERANCE = {mx.float32: 1e-6, mx.bfloat16: 1e-2}
+
+
+@pytest.fixture(autouse=True)
+def _device() -> None:
+    choose(DEVICE)
+    mx.random.seed(3)
+
+
+def distance(found: mx.array, wanted: mx.array) -> float:
+    """Relative L2 distance."""
+    found, wanted = found.astype(mx.float32), wanted.astype(mx.float32)
+    return (mx.linalg.norm(found - wanted) / mx.linalg.norm(wanted)).item()
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_gives_the_product(way: Way, shape: tuple[int, ...], dtype: mx.Dtype) -> None:
+    """Shape, dtype and numbers are those of a plain product, for any number of leading dimensions."""
+    inputs = mx.random.normal(shape).astype(dtype)
+    weight = mx.random.normal((40, 48)).astype(dtype)
+    wanted = inputs @ weight.T
+    found = multiply(inputs, weight, way)
+    assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
+    assert distance(found, wanted) <= TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_product_stands_for_a_linear_layer(way: Way, has_bias: bool) -> None:
+    """Its class, parameters, results and what it becomes when quantised are a linear layer's."""
+    linear = nn.Linear(64, 40, bias=has_bias)
+    product = Product(linear.weight, linear.get("bias"), ((2**31, way),))
+    inputs = mx.random.normal((5, 1, 64))
+    assert isinstance(product, nn.Linear)
+    assert [name for name, _ in tree_flatten(product.parameters())] == [
+        name for name, _ in tree_flatten(linear.parameters())
+    ]
+    assert distance(product(inputs), linear(inputs)) <= TOLERANCE[mx.float32]
+    assert isinstance(product.to_quantized(32, 4), nn.QuantizedLinear)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_tied_product_stands_for_an_embedding(way: Way) -> None:
+    """It looks up exactly, and scores as `as_linear` does."""
+    embedding = nn.Embedding(40, 64)
+    tied = TiedProduct(embedding.weight, ((2**31, way),))
+    hidden = mx.random.normal((5, 1, 64))
+    assert isinstance(tied, nn.Embedding)
+    assert mx.array_equal(tied(mx.array([[3, 39]])), embedding(mx.array([[3, 39]])))
+    assert distance(tied.as_linear(hidden), embedding.as_linear(hidden)) <= TOLERANCE[mx.float32]
+
+
+def test_the_way_depends_on_the_rows_that_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are counted over all leading dimensions, whatever they are."""
+    taken: list[tuple[int, Way]] = []
+
+    def noted(inputs: mx.array, weight: mx.array, way: Way) -> mx.array:
+        taken.append((math.prod(inputs.shape[:-1]), way))
+        return inputs @ weight.T
+
+    monkeypatch.setattr("allod.runner.product.multiply", noted)
+    tied = TiedProduct(mx.ones((40, 64)), ((1, WEIGHTS_FIRST), (15, PADDED)))
+    for shape in ((1, 1, 64), (3, 5, 64), (2, 8, 64)):
+        tied.as_linear(mx.ones(shape))
+    assert taken == [(1, WEIGHTS_FIRST), (15, PADDED), (16, ROWS_FIRST)]

@@ -1,0 +1,38 @@
+"""Timings made up for a model's products, so that a choice can be foreseen."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from allod.runner.choice import DECODE_ROWS, PREFILL_ROWS, SPAN, ways_to_try
+from allod.runner.measured import ROWS_FIRST, STORED, Kind, Timing, Way, read, write
+
+
+def made_up(kind: Kind, seconds: Callable[[Kind, Way, int], float]) -> tuple[Timing, ...]:
+    """Timings as they are measured, by a rule."""
+    last = (PREFILL_ROWS,) if kind.use == "block" else ()
+    timings: list[Timing] = []
+    for rows in (*SPAN, *last):
+        stored: tuple[Way, ...] = (STORED,) if kind.bits and rows in (*DECODE_ROWS, PREFILL_ROWS) else ()
+        ways = (*ways_to_try(rows), *stored)
+        timings += [Timing(way, rows, seconds(kind, way, rows), steady=True) for way in ways]
+    return tuple(timings)
+
+
+def make_up(file: Path, seconds: Callable[[Kind, Way, int], float]) -> None:
+    """Put timings by a rule in the place of those that were measured."""
+    measured = read(file)
+    assert measured is not None
+    kinds = [msgspec.structs.replace(entry, timings=made_up(entry.kind, seconds)) for entry in measured.kinds]
+    write(file, msgspec.structs.replace(measured, kinds=tuple(kinds)))
+
+
+def packed_is_slow(_kind: Kind, way: Way, rows: int) -> float:
+    """Unpacked weights are faster by far, rows first."""
+    return rows * (10e-3 if way == STORED else 1e-3 if way == ROWS_FIRST else 2e-3)
+
+
+def packed_is_fast(_kind: Kind, way: Way, rows: int) -> float:
+    """Packed weights are faster by far."""
+    return rows * (1e-3 if way == STORED else 10e-3)

@@ -1,0 +1,143 @@
+"""Which products are unpacked and which way they go, from timings that are made up."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.scaffolding.timings import made_up, packed_is_fast, packed_is_slow
+
+from allod.runner.choice import (
+    PREFILL_ROWS,
+    SPAN,
+    WEIGHTS,
+    WORTH,
+    choose_dense,
+    is_steady,
+    seconds_per_token,
+    ways_of,
+)
+from allod.runner.measured import PADDED, ROWS_FIRST, STORED, WEIGHTS_FIRST, Kind, MeasuredKind, Timing, Way
+from allod.runner.product import way_for
+
+PACKED = Kind("block", 1536, 576, "float32", 4, 32, "affine")
+PLAIN = Kind("block", 1536, 576, "float32")
+
+seconds = st.floats(1e-6, 1.0)
+entries = st.builds(
+    lambda stored, dense, modules, extra: MeasuredKind(
+        PACKED,
+        modules,
+        100,
+        100 + extra,
+        made_up(PACKED, lambda _kind, way, rows: rows * (stored if way == STORED else dense)),
+    ),
+    seconds,
+    seconds,
+    st.integers(1, 64),
+    st.integers(0, 1000),
+)
+
+
+def entry(rule, modules: int = 1, extra_bytes: int = 100, kind: Kind = PACKED) -> MeasuredKind:
+    return MeasuredKind(kind, modules, 100, 100 + extra_bytes, made_up(kind, rule))
+
+
+@given(st.lists(entries, max_size=6), st.integers(-100, 3000))
+def test_what_is_unpacked_fits_and_is_faster(kinds: list[MeasuredKind], room_bytes: int) -> None:
+    """No choice goes beyond the room, and none unpacks what is not faster by what counts."""
+    chosen = choose_dense(kinds, room_bytes)
+    taken = [kind for kind, is_dense in zip(kinds, chosen, strict=True) if is_dense]
+    assert sum(kind.dense_bytes - kind.stored_bytes for kind in taken) <= max(room_bytes, 0)
+    for kind in taken:
+        stored = seconds_per_token(kind.timings, dense=False)
+        assert seconds_per_token(kind.timings, dense=True) < (1 - WORTH) * stored
+
+
+@given(st.lists(entries, max_size=6))
+def test_with_room_for_all_everything_that_is_faster_is_unpacked(kinds: list[MeasuredKind]) -> None:
+    """Room is the only reason to leave a faster form."""
+    for kind, is_dense in zip(kinds, choose_dense(kinds, 10**9), strict=True):
+        stored = seconds_per_token(kind.timings, dense=False)
+        assert is_dense == (seconds_per_token(kind.timings, dense=True) < (1 - WORTH) * stored)
+
+
+def test_what_saves_most_for_a_byte_goes_first() -> None:
+    """Of two kinds that save as much, the smaller; of two of a size, the one that saves more."""
+    small, large = entry(packed_is_slow, extra_bytes=100), entry(packed_is_slow, extra_bytes=200)
+    assert choose_dense([large, small], 200) == (False, True)
+    many, few = entry(packed_is_slow, modules=30), entry(packed_is_slow, modules=2)
+    assert choose_dense([few, many], 100) == (False, True)
+
+
+def test_weights_that_are_not_packed_are_never_unpacked() -> None:
+    """Nor is a kind whose unpacked product was not measured, because it could never fit."""
+    unmeasured = MeasuredKind(PACKED, 1, 100, 10**12, (Timing(STORED, 1, 1.0), Timing(STORED, 8, 8.0)))
+    assert choose_dense([entry(packed_is_slow, kind=PLAIN), unmeasured], 10**15) == (False, False)
+
+
+def test_rows_weigh_what_a_token_waits_for() -> None:
+    """Shares of decode rows add up to one; a prompt counts four tokens for each of an answer."""
+    assert sum(weight for rows, weight in WEIGHTS.items() if rows != PREFILL_ROWS) == pytest.approx(1)
+    timings = [Timing(ROWS_FIRST, rows, 1.0) for rows in WEIGHTS]
+    assert seconds_per_token(timings, dense=True) == pytest.approx(1 + 4 / PREFILL_ROWS)
+
+
+def test_rows_first_needs_no_table() -> None:
+    """Where nothing is better for any number of rows, a layer may stay what it is."""
+    assert ways_of(made_up(PACKED, packed_is_slow)) == ()
+    assert ways_of(()) == ()
+
+
+def rule(best: dict[int, Way]):
+    """Rows first takes 2 ms for any number of rows, the way named for this one 1 ms, others 3 ms."""
+
+    def taken(_kind: Kind, way: Way, rows: int) -> float:
+        return 1e-3 if best.get(rows) == way else 2e-3 if way == ROWS_FIRST else 3e-3
+
+    return taken
+
+
+def test_a_way_serves_the_rows_it_was_measured_for() -> None:
+    """Between two measured numbers the larger decides; multiples of 16 decide for themselves alone."""
+    ways = ways_of(made_up(PACKED, rule({1: WEIGHTS_FIRST, 4: PADDED, 12: PADDED, 24: WEIGHTS_FIRST})))
+    wanted: dict[Way, tuple[int, ...]] = {
+        WEIGHTS_FIRST: (1, 17, 24, 31),
+        PADDED: (3, 4, 9, 12, 15),
+        ROWS_FIRST: (2, 5, 8, 16, 32, 33, 512, 5000),
+    }
+    for way, counts in wanted.items():
+        assert [way_for(ways, rows) for rows in counts] == [way] * len(counts)
+
+
+@given(st.dictionaries(st.sampled_from([*SPAN, PREFILL_ROWS]), st.sampled_from([WEIGHTS_FIRST, PADDED])))
+def test_every_measured_number_of_rows_gets_its_best_way(best: dict[int, Way]) -> None:
+    """The table is no approximation where there was a measurement."""
+    timings = made_up(PACKED, rule(best))
+    ways = ways_of(timings)
+    for rows in (*SPAN, PREFILL_ROWS):
+        fastest = min((t for t in timings if t.rows == rows and t.way != STORED), key=lambda t: t.seconds)
+        assert way_for(ways, rows) == fastest.way
+
+
+@pytest.mark.parametrize("doubt", ["estimated", "unsteady", "plain unsteady", "hardly better"])
+def test_in_doubt_it_is_rows_first(doubt: str) -> None:
+    """A way that was not measured, whose tries disagreed, or that is hardly better, is not taken."""
+    better = Timing(
+        WEIGHTS_FIRST,
+        1,
+        0.92 if doubt == "hardly better" else 0.5,
+        doubt == "estimated",
+        doubt == "hardly better",
+    )
+    plain = Timing(ROWS_FIRST, 1, 1.0, steady=doubt != "plain unsteady")
+    if doubt == "plain unsteady":
+        better = Timing(WEIGHTS_FIRST, 1, 0.5, steady=True)
+    assert ways_of((plain, better)) == ()
+
+
+def test_timings_of_a_busy_machine_are_told_from_others() -> None:
+    """Estimates do not count; most of what was measured has to have agreed."""
+    steady = entry(packed_is_fast)
+    shaky = MeasuredKind(PACKED, 1, 1, 1, tuple(Timing(ROWS_FIRST, rows, 1.0) for rows in (1, 8, 32)))
+    estimated = MeasuredKind(PACKED, 1, 1, 1, (Timing(ROWS_FIRST, 512, 1.0, estimated=True),))
+    assert is_steady([steady, estimated])
+    assert not is_steady([shaky])

@@ -1,0 +1,3 @@
+import mlx.nn as nn
+
+class QuantizedSwitchLinear(nn.QuantizedLinear): ...
