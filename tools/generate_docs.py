@@ -19,6 +19,7 @@ import typer
 from allod import config
 from allod.cli.exits import MEANINGS
 from allod.cli.main import app
+from allod.declared import SettingDoc
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "allod"
@@ -96,7 +97,7 @@ def settings_tables() -> str:
     return "\n\n".join(parts)
 
 
-def _kind(item: config.SettingDoc) -> str:
+def _kind(item: SettingDoc) -> str:
     return ", ".join(part for part in (item.type, item.bounds) if part)
 
 

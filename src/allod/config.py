@@ -1,27 +1,24 @@
 """Every setting of every room, from file, environment and flags: each stronger than the one before.
 
 The rooms declare their settings as frozen dataclasses; this module finds the values, checks each one
-against its declaration, and says where a bad one came from. It is the only reader of the environment.
+against its declaration, and says where a bad one came from. It is the only door to the environment.
 """
 
-import dataclasses
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 import platformdirs
-from annotated_doc import Doc
-from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import ByteSize, ConfigDict, TypeAdapter, ValidationError
 
 from allod.api.settings import ApiSettings
 from allod.core.errors import ConfigurationError
+from allod.declared import PREFIX, SettingDoc, declared_in
 from allod.device.settings import DeviceSettings
 from allod.engine.settings import EngineSettings
 from allod.local.settings import LocalSettings
@@ -32,20 +29,11 @@ from allod.service.settings import BatchSettings
 from allod.store.settings import StoreSettings
 from allod.text.settings import PromptSettings
 
-PREFIX = "ALLOD_"
 CONFIG_FILE_NAME = "config.toml"
 CLIENT_KEY_VARIABLE = "ALLOD_KEY"
 
 _Room = TypeVar("_Room")
 _SIZE = TypeAdapter(ByteSize)
-_BOUND_WORDS: tuple[tuple[type, str, str], ...] = (
-    (Ge, "ge", "at least {}"),
-    (Gt, "gt", "more than {}"),
-    (Le, "le", "at most {}"),
-    (Lt, "lt", "less than {}"),
-    (MinLen, "min_length", "length at least {}"),
-    (MaxLen, "max_length", "length at most {}"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +87,21 @@ class WorkerSettings:
     workers: int = 1
     """How many workers may be there at once and share the budget."""
 
+    kernels_folder: str = ""
+    """Where kernels that were compiled for this machine are kept; empty leaves that to MLX."""
+
     @classmethod
     def of(cls, settings: Settings) -> "WorkerSettings":
         """The worker's part of the whole."""
         resident = settings.local.max_resident_models
-        return cls(settings.engine, settings.runner, settings.device, settings.media, resident)
+        return cls(
+            settings.engine,
+            settings.runner,
+            settings.device,
+            settings.media,
+            resident,
+            str(settings.home / "kernels"),
+        )
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -120,60 +118,6 @@ class WorkerSettings:
             return msgspec.json.decode(text, type=cls)
         except msgspec.DecodeError as error:
             raise ConfigurationError(f"worker settings do not decode: {error}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class SettingDoc:
-    """One setting as its room declares it, in the words documentation and error messages use."""
-
-    section: str
-    name: str
-    hint: Any
-    default_value: object
-
-    @property
-    def dotted(self) -> str:
-        """The name `--set` and error messages use."""
-        return f"{self.section}.{self.name}"
-
-    @property
-    def environment(self) -> str:
-        """The environment variable that sets it."""
-        return f"{PREFIX}{self.section}_{self.name}".upper()
-
-    @property
-    def type(self) -> str:
-        """What kind of value it takes."""
-        return _type_words(self.bare)
-
-    @property
-    def default(self) -> str:
-        """The value it has when nobody says anything."""
-        return value_words(self.default_value)
-
-    @property
-    def bounds(self) -> str:
-        """The limits of the value; empty where there are none."""
-        return ", ".join(
-            words.format(getattr(item, attribute))
-            for item in self._metadata
-            for kind, attribute, words in _BOUND_WORDS
-            if isinstance(item, kind)
-        )
-
-    @property
-    def doc(self) -> str:
-        """What it does."""
-        return next((item.documentation for item in self._metadata if isinstance(item, Doc)), "")
-
-    @property
-    def bare(self) -> object:
-        """The type without its annotations."""
-        return get_args(self.hint)[0] if get_origin(self.hint) is Annotated else self.hint
-
-    @property
-    def _metadata(self) -> tuple[object, ...]:
-        return get_args(self.hint)[1:] if get_origin(self.hint) is Annotated else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +150,12 @@ def load(flags: Mapping[str, str], environment: Mapping[str, str] | None = None)
         ConfigurationError: a name is unknown or a value is bad; says which, whence, and what is allowed.
     """
     return resolve(flags, environment).settings
+
+
+def offer(variables: Mapping[str, str]) -> None:
+    """Put variables into this process's environment for libraries to find; what the owner set stays."""
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
 
 
 def resolve(flags: Mapping[str, str], environment: Mapping[str, str] | None = None) -> Resolved:
@@ -256,41 +206,7 @@ def _sections() -> dict[str, type]:
 def _declarations() -> dict[str, SettingDoc]:
     """Dotted name to declaration."""
     rooms = _sections().items()
-    return {item.dotted: item for section, room in rooms for item in _fields(section, room)}
-
-
-def _fields(section: str, room: type) -> Iterator[SettingDoc]:
-    hints = get_type_hints(room, include_extras=True)
-    for declared in dataclasses.fields(room):
-        factory = declared.default_factory
-        default = declared.default if factory is dataclasses.MISSING else factory()
-        yield SettingDoc(section, declared.name, hints[declared.name], default)
-
-
-def _type_words(hint: object) -> str:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return _type_words(arguments[0])
-    if origin is Literal:
-        return " or ".join(str(choice) for choice in arguments)
-    if origin is tuple:
-        return f"list of {_type_words(arguments[0])}"
-    if origin in (UnionType, Union):
-        return " or ".join(_type_words(part) for part in arguments)
-    if hint is type(None):
-        return "none"
-    return getattr(hint, "__name__", str(hint)).lower()
-
-
-def value_words(value: object) -> str:
-    """A value as a person writes it in the environment or after `--set`."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return ",".join(str(item) for item in cast("tuple[object, ...]", value))
-    return str(value)
+    return {item.dotted: item for section, room in rooms for item in declared_in(section, room)}
 
 
 # ---------------------------------------------------------------- what is given

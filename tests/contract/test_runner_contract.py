@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import pytest
 from tests.scaffolding.families import DEVICE, write_byte_tokenizer, write_random_model
@@ -17,11 +18,12 @@ from allod.core.ids import SegmentId, SequenceId, TokenId
 from allod.core.ports import Runner
 from allod.core.sampling import Sampling
 from allod.core.step import Discard, Join, Keep, Prefill, Restore, Sampled, Split, StepPlan, StepResult
+from allod.device.base import Platform
 from allod.device.choose import choose
 from allod.runner.load import load
 from allod.runner.loaded import LoadedModel
 from allod.runner.masks import Masks
-from allod.runner.probe import measure
+from allod.runner.probe import measure, with_few_shapes
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
 from allod.testing.models import tiny_facts
@@ -48,8 +50,23 @@ def byte_tokenizer() -> Path:
     return folder / "tokenizer.json"
 
 
-def mlx_runner(family: str) -> Runner:
+class FewShapes:
+    """A platform that keeps shapes few, whatever the tests run on."""
+
+    prepares_shapes = True
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._platform, name)
+
+
+def mlx_runner(family: str, *, few_shapes: bool = False) -> Runner:
     loaded = random_model(family)
+    if few_shapes:
+        loaded = with_few_shapes(loaded, cast("Platform", FewShapes(choose(DEVICE))))
+        assert loaded.pads_chunks
     facts = measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048)
     return MlxRunner(loaded.network, facts, Masks(byte_tokenizer(), facts.vocabulary))
 
@@ -59,6 +76,8 @@ RUNNERS: dict[str, Factory] = {
     "fake, alone": lambda: FakeRunner(tiny_facts(batchable=False, alone_because="recurrent")),
     "mlx, full attention": partial(mlx_runner, "llama"),
     "mlx, sliding window": partial(mlx_runner, "gemma3_text"),
+    "mlx, full attention, few shapes": partial(mlx_runner, "llama", few_shapes=True),
+    "mlx, sliding window, few shapes": partial(mlx_runner, "gemma3_text", few_shapes=True),
     "mlx, recurrent": partial(mlx_runner, "qwen3_next"),
 }
 

@@ -29,9 +29,9 @@ BOUND = {"float32": 2e-3, "bfloat16": 0.06, "float16": 0.06}
 class Begun:
     """Counts measurements."""
 
-    def __init__(self, file: Path | None = None, blas: str = "a blas") -> None:
+    def __init__(self, file: Path | None = None, blas: str = "a blas", *, all_ways: bool = True) -> None:
         self.times = 0
-        self.measuring = Measuring(file, "a device", blas, self._begin)
+        self.measuring = Measuring(file, "a device", blas, self._begin, all_ways)
 
     def _begin(self) -> None:
         self.times += 1
@@ -148,6 +148,19 @@ def test_the_owner_decides_over_any_measurement(tmp_path: Path) -> None:
     make_up(file, packed_is_fast)
     dense = forms(loaded_as(folder, "dense", Begun(file).measuring))
     assert not {name for name in dense.values() if name.startswith("Quantized")}
+
+
+def test_a_device_with_one_way_measures_only_what_is_open(tmp_path: Path) -> None:
+    """Where products have one way, forms alone are measured, and not even these where the owner names one."""
+    folder = write_packed_model("llama", tmp_path / "m")
+    for form, times in (("stored", 0), ("dense", 0), ("auto", 1)):
+        begun = Begun(tmp_path / f"{form}.json", all_ways=False)
+        loaded_as(folder, form, begun.measuring)
+        assert begun.times == times
+    measured = read(tmp_path / "auto.json")
+    assert measured is not None
+    assert {timing.way for kind in measured.kinds for timing in kind.timings} == {"stored", "rows first"}
+    assert {timing.rows for kind in measured.kinds for timing in kind.timings} == {1, 8, 32, 512}
 
 
 def test_memory_bounds_what_is_unpacked(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import typer
 from allod import config
 from allod.cli.options import AsJson, flags_of
 from allod.cli.terminal import write, write_json, write_table
+from allod.declared import value_words
 
 app = typer.Typer(no_args_is_help=True, help="Show settings.")
 
@@ -23,7 +24,7 @@ def show(context: typer.Context, as_json: AsJson = False) -> None:
         write_json({"home": str(resolved.settings.home), "settings": shown})
         return
     write(f"home\t{resolved.settings.home}")
-    rows = [(name, config.value_words(value), origins[name]) for name, value in values.items()]
+    rows = [(name, value_words(value), origins[name]) for name, value in values.items()]
     write_table(("setting", "value", "from"), rows)
 
 

@@ -313,6 +313,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
         sight: what pictures cost; None for a model that does not see.
         blind_because: why a model that could see does not; empty else.
         unkept_because: why states cannot be kept for other prompts; empty when they can.
+        pads_chunks: chunks of a prompt are brought to few lengths (`shapes`); others cost more.
     """
 
     weights_bytes: int
@@ -330,6 +331,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
     sight: Sight | None = None
     blind_because: str = ""
     unkept_because: str = ""
+    pads_chunks: bool = False
 
 
 class MemoryReading(msgspec.Struct, frozen=True):

@@ -20,6 +20,16 @@ class Platform(Protocol):
         ...
 
     @property
+    def tries_ways(self) -> bool:
+        """Whether there is more than one way to multiply rows by weights among which it pays to choose."""
+        ...
+
+    @property
+    def prepares_shapes(self) -> bool:
+        """Whether the first use of each shape costs so much that shapes are kept few and used at load."""
+        ...
+
+    @property
     def fuses_attention(self) -> bool:
         """Whether prefill attention runs without storing the score matrix."""
         ...

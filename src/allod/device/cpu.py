@@ -14,6 +14,8 @@ class CpuPlatform:
     """
 
     widened_dtype = "float32"
+    tries_ways = True
+    prepares_shapes = False
     fuses_attention = False
     attention_strip_bytes = 16 * 2**20
 

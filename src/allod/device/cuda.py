@@ -7,6 +7,8 @@ class CudaPlatform:
     """One NVIDIA GPU."""
 
     widened_dtype = None
+    tries_ways = False
+    prepares_shapes = True
     fuses_attention = True
     attention_strip_bytes = 256 * 2**20
 

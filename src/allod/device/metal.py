@@ -15,6 +15,8 @@ class MetalPlatform:
     widened_dtype = None
     # Head dimensions 192 and 256 are not fused (mlx: scaled_dot_product_attention.cpp, use_fallback),
     # so the score matrix is counted for every model.
+    tries_ways = False
+    prepares_shapes = False
     fuses_attention = False
     attention_strip_bytes = 64 * 2**20
 

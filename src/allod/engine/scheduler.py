@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from allod.core.ids import SequenceId
 from allod.core.messages import Admitted, Emission, PrefillProgress, Refused, Stepped, Submit, Wanted
 from allod.core.pictures import Digest
+from allod.core.shapes import whole_chunk
 from allod.core.step import Join, ModelFacts, Prefill, PrefixStep, Sampled, StepPlan, StepResult
 from allod.engine.admission import Admission
 from allod.engine.drain import DrainRate
@@ -80,6 +81,7 @@ class Scheduler:
         self._running = self._interactive
         self._drain = DrainRate()
         self._pacer = PrefillPacer(settings.max_prefill_chunk_tokens, settings.max_decode_stall_ms / 1000)
+        self._pads_chunks = facts.pads_chunks
         self._looking = Looking(facts.sight, self._pacer)
         self._prefixes = Prefixes(facts, settings, self._pacer, self._spare_bytes)
         self._tickets = 0
@@ -299,6 +301,8 @@ class Scheduler:
         most = self._pacer.chunk_tokens(
             decodes=decodes, cap_tokens=job.chunk_cap_tokens, context_tokens=job.planned_tokens
         )
+        if self._pads_chunks:
+            most = whole_chunk(most)
         forget = self._looking.ask(job)
         prefill = self._looking.chunk(job, most)
         if prefill is None:

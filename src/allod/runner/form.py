@@ -84,7 +84,11 @@ def bring_into_form(model: nn.Module, network: Network, terms: Terms, reserved_b
     if terms.settings.compute == "dense":
         _require_dense_fit(groups, stored_bytes, terms.budget_bytes)
     room_bytes = terms.room_bytes - reserved_bytes - stored_bytes
-    kinds = terms.measuring.measured(groups, room_bytes)
+    is_open = terms.settings.compute == "auto" and any(group.kind.bits for group in groups)
+    if is_open or terms.measuring.all_ways:
+        kinds = terms.measuring.measured(groups, room_bytes)
+    else:
+        kinds = tuple(group.described for group in groups)
     dense = _chosen(kinds, terms, room_bytes)
     for group, kind, is_dense in zip(groups, kinds, dense, strict=True):
         ways = ways_of(kind.timings)

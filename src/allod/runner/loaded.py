@@ -27,6 +27,7 @@ class LoadedModel:
         weights_bytes: MLX's active bytes after loading.
         sight: what pictures cost; None for a model that does not see.
         blind_because: why a model that could see does not; empty else.
+        pads_chunks: the network brings chunks of a prompt to few lengths.
     """
 
     network: Network
@@ -35,6 +36,7 @@ class LoadedModel:
     weights_bytes: int
     sight: Sight | None = None
     blind_because: str = ""
+    pads_chunks: bool = False
 
     def number(self, *names: str, default: int) -> int:
         """The first of these config entries that is a positive integer."""

@@ -7,8 +7,10 @@ what was kept of its beginning; if that changes its logits, nothing is kept of t
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import mlx.core as mx
 from mlx_lm.models import cache as kinds
@@ -21,7 +23,10 @@ from allod.runner import caches
 from allod.runner.caches import RowState
 from allod.runner.loaded import LoadedModel
 from allod.runner.network import Network, Reading, Source
+from allod.runner.padding import PaddedNetwork, why_unpadded
 from allod.runner.prefixes import PrefixShelf
+
+log = logging.getLogger(__name__)
 
 _PROMPTS = ((11, 23, 35, 47, 59), (13, 29, 41, 3, 71, 5, 17, 2, 31))
 _CONTINUATION = (7, 19, 37)
@@ -35,6 +40,9 @@ _ACTIVATION_FACTOR = 6
 
 _KEPT_TOKENS = 5
 """Of the second prompt; the rest is read behind them."""
+
+_MASK_ARRAYS = 4
+"""A padded chunk's mask in numbers and as booleans, over up to twice the context that there is."""
 
 _UNFIT = (ValueError, RuntimeError, TypeError, AttributeError, IndexError, NotImplementedError)
 """What model code raises that was not made for the states it is given."""
@@ -50,8 +58,11 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
         context_tokens: the longest sequence, as the catalogue's card says it.
     """
     state, vocabulary, item_bytes = _first_state(loaded.network)
+    scores_bytes = (
+        0 if platform.fuses_attention else item_bytes * loaded.number("num_attention_heads", default=1)
+    )
+    mask_bytes = _MASK_ARRAYS * item_bytes if loaded.pads_chunks else 0
     reason = caches.why_alone(state) or _why_rows_disagree(loaded.network, vocabulary)
-    heads = loaded.number("num_attention_heads", default=1)
     hidden = loaded.number("hidden_size", "d_model", default=1024)
     inner = loaded.number("intermediate_size", default=4 * hidden)
     unkept_because = caches.why_unkept(state) or _why_kept_disagree(loaded.network, vocabulary)
@@ -61,7 +72,7 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
         layers=_layer_states(state),
         capacity_step_tokens=KVCache.step,
         transient_bytes_per_token=item_bytes * (_ACTIVATION_FACTOR * hidden + 3 * inner),
-        transient_bytes_per_token_and_context=0 if platform.fuses_attention else item_bytes * heads,
+        transient_bytes_per_token_and_context=scores_bytes + mask_bytes,
         context_tokens=context_tokens,
         vocabulary=vocabulary,
         batchable=not reason,
@@ -71,10 +82,24 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
         sight=loaded.sight,
         blind_because=loaded.blind_because,
         unkept_because=unkept_because,
+        pads_chunks=loaded.pads_chunks,
     )
     del state
     mx.clear_cache()
     return facts
+
+
+def with_few_shapes(loaded: LoadedModel, platform: Platform) -> LoadedModel:
+    """Let a model read chunks in few shapes, where the platform wants that and it reads the same then."""
+    if not platform.prepares_shapes:
+        return loaded
+    state, vocabulary, _ = _first_state(loaded.network)
+    padded = PaddedNetwork(loaded.network)
+    reason = why_unpadded(state) or _why_padded_disagree(loaded.network, padded, vocabulary)
+    if reason:
+        log.info("chunks are read as long as they are: %s", reason)
+        return loaded
+    return replace(loaded, network=padded, pads_chunks=True)
 
 
 def _first_state(network: Network) -> tuple[RowState, int, int]:
@@ -162,6 +187,21 @@ def _why_kept_disagree(network: Network, vocabulary: int) -> str:
         return f"what is kept of it cannot be restored: {error}"
     changed = _changed(logits[1], logits[0])
     return f"its logits change by {changed} behind what was kept" if changed else ""
+
+
+def _why_padded_disagree(network: Network, padded: Network, vocabulary: int) -> str:
+    prompt = [token % vocabulary for token in _PROMPTS[1]]
+    logits: list[mx.array] = []
+    try:
+        for each in (network, padded):
+            reading = Reading(each.make_state())
+            each.read(prompt[:_KEPT_TOKENS], reading, (), {})
+            each.read(prompt[_KEPT_TOKENS:-1], reading, (), {})
+            logits.append(_continue(each, reading.state, [reading.extent.place], [prompt[-1]])[0])
+    except _UNFIT as error:
+        return f"it cannot read padded ones: {error}"
+    changed = _changed(logits[1], logits[0])
+    return f"its logits change by {changed} behind padded ones" if changed else ""
 
 
 def _prefilled(network: Network, prompt: Sequence[int]) -> RowState:

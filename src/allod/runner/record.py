@@ -32,12 +32,14 @@ class Measuring:
         device: what computes, in words.
         blas: the BLAS that was loaded before MLX, in words; empty for none.
         on_begin: called when there is something to measure.
+        all_ways: also in which way unpacked weights are multiplied best.
     """
 
     file: Path | None = None
     device: str = ""
     blas: str = ""
     on_begin: Callable[[], None] = _tell_nobody
+    all_ways: bool = True
 
     def measured(self, groups: Sequence[Group], room_bytes: int) -> tuple[MeasuredKind, ...]:
         """What each group's products take.
@@ -54,7 +56,7 @@ class Measuring:
             return ()
         self.on_begin()
         started = time.perf_counter()
-        kinds = measure_products(groups, room_bytes)
+        kinds = measure_products(groups, room_bytes, all_ways=self.all_ways)
         seconds = time.perf_counter() - started
         log.info("measured %d kinds of products in %.1f s", len(kinds), seconds)
         self._keep(Measured(self._circumstances(room_bytes), kinds, seconds=seconds))

@@ -57,24 +57,25 @@ class _Course:
     products: Sequence[_Multiply]
 
 
-def measure_products(groups: Sequence[Group], room_bytes: int) -> tuple[MeasuredKind, ...]:
+def measure_products(groups: Sequence[Group], room_bytes: int, *, all_ways: bool) -> tuple[MeasuredKind, ...]:
     """Measure all kinds of products; evaluates the weights it measures with.
 
     Args:
         groups: of a model's layers, those that matter most first.
         room_bytes: what unpacked weights may take beyond the stored ones; a kind that could never be
             unpacked is not measured so.
+        all_ways: also in which way unpacked weights are multiplied best.
     """
     measured: list[MeasuredKind] = []
     for group in groups:
         described = group.described
         is_open = described.dense_bytes - described.stored_bytes <= room_bytes
         needed = (*DECODE_ROWS, *((PREFILL_ROWS,) if group.kind.use == "block" else ()))
-        stopwatch = _Stopwatch(group, unpacks=is_open)
+        stopwatch = _Stopwatch(group, unpacks=is_open, all_ways=all_ways)
         for rows in needed:
             stopwatch.time(rows)
         ends = time.perf_counter() + _PATIENCE_SECONDS / len(groups)
-        for rows in [rows for rows in SPAN if rows not in needed]:
+        for rows in [rows for rows in SPAN if all_ways and rows not in needed]:
             if time.perf_counter() < ends:
                 stopwatch.time(rows, refines=True)
         measured.append(msgspec.structs.replace(described, timings=tuple(stopwatch.timings)))
@@ -86,10 +87,11 @@ def measure_products(groups: Sequence[Group], room_bytes: int) -> tuple[Measured
 class _Stopwatch:
     """Times one kind."""
 
-    def __init__(self, group: Group, *, unpacks: bool) -> None:
+    def __init__(self, group: Group, *, unpacks: bool, all_ways: bool) -> None:
         self.timings: list[Timing] = []
         self._group = group
         self._turn = 0
+        self._all_ways = all_ways
         each_bytes = max(1, group.described.dense_bytes // len(group.layers))
         count = max(1, min(len(group.layers), _PASS_BYTES // each_bytes))
         layers = [layer for layer, _ in group.layers[:count]]
@@ -125,7 +127,8 @@ class _Stopwatch:
         self.timings += [_timing(way, rows, taken) for way, taken in tries.items()]
 
     def _courses(self, rows: int, *, refines: bool) -> list[_Course]:
-        courses = [_Course(way, self._unpacked(way)) for way in ways_to_try(rows)] if self._weights else []
+        ways = ways_to_try(rows) if self._all_ways else (ROWS_FIRST,)
+        courses = [_Course(way, self._unpacked(way)) for way in ways] if self._weights else []
         return [*courses, _Course(STORED, self._stored)] if self._stored and not refines else courses
 
     def _unpacked(self, way: Way) -> list[_Multiply]:

@@ -1,10 +1,10 @@
-"""Entry of the worker process. A BLAS must be in the process before MLX, so the rest comes after it."""
+"""Entry of the worker process. What MLX looks for when it is imported must be there first."""
 
 import importlib
 import sys
 
-from allod.config import WorkerSettings
-from allod.device import blas
+from allod.config import WorkerSettings, offer
+from allod.device import blas, kernels
 
 
 def main() -> int:
@@ -12,6 +12,7 @@ def main() -> int:
     arguments = sys.argv[1:]
     settings = WorkerSettings.from_json(arguments[arguments.index("--settings") + 1])
     loaded = blas.prepare(settings.device)
+    offer(kernels.environment(settings.device, settings.kernels_folder))
     process = importlib.import_module("allod.worker.process")
     return process.run(arguments, loaded)
 

@@ -5,8 +5,8 @@ import importlib
 import sys
 from pathlib import Path
 
-from allod.config import WorkerSettings
-from allod.device import blas
+from allod.config import WorkerSettings, offer
+from allod.device import blas, kernels
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -28,6 +28,7 @@ def main() -> int:
     options = parse(sys.argv[1:])
     settings: WorkerSettings = options.settings
     loaded = blas.prepare(settings.device)
+    offer(kernels.environment(settings.device, settings.kernels_folder))
     raw_loop = importlib.import_module("allod.worker.raw_loop")
     return raw_loop.run(options, loaded)
 

@@ -15,18 +15,18 @@ import mlx.core as mx
 
 from allod.config import WorkerSettings
 from allod.core.ports import Encoder, Preprocessor, Runner
-from allod.core.step import ModelFacts
 from allod.device.base import Platform, budget_bytes
 from allod.device.blas import INSTALL_HINT, matters
 from allod.device.choose import choose
 from allod.media.settings import Limits
 from allod.runner.encoder import load_encoder
 from allod.runner.load import load
-from allod.runner.loaded import CannotLoad, LoadedModel, not_installed
+from allod.runner.loaded import CannotLoad, not_installed
 from allod.runner.masks import Masks
-from allod.runner.probe import measure
+from allod.runner.probe import measure, with_few_shapes
 from allod.runner.record import Measuring
 from allod.runner.step import MlxRunner
+from allod.runner.warmup import warm_up
 from allod.worker.channel import Channel
 from allod.worker.encoding import EncoderLoop
 from allod.worker.loop import LoadProgress, LoadRefused, attend, serve
@@ -73,18 +73,7 @@ def run(arguments: list[str], blas: str | None = None) -> int:
 
     def make_runner(progress: LoadProgress) -> Runner:
         with _explaining():
-            platform, budget = _place(settings, progress)
-            _advise(settings, platform, blas)
-            measuring = Measuring(
-                file=options.measured,
-                device=platform.description,
-                blas=blas or "",
-                on_begin=lambda: progress("measuring products", None),
-            )
-            progress("reading weights", None)
-            loaded = load(options.model, settings.runner, platform, budget, measuring)
-            progress("checking the model", None)
-            return _runner(options, loaded, measure(loaded, platform, budget, options.context_tokens))
+            return _load_runner(options, blas, progress)
 
     def make_encoder(progress: LoadProgress) -> Encoder:
         with _explaining():
@@ -132,7 +121,22 @@ def _advise(settings: WorkerSettings, platform: Platform, blas: str | None) -> N
         log.warning(INSTALL_HINT)
 
 
-def _runner(options: argparse.Namespace, loaded: LoadedModel, facts: ModelFacts) -> MlxRunner:
+def _load_runner(options: argparse.Namespace, blas: str | None, progress: LoadProgress) -> MlxRunner:
+    settings: WorkerSettings = options.settings
+    platform, budget = _place(settings, progress)
+    _advise(settings, platform, blas)
+    measuring = Measuring(
+        file=options.measured,
+        device=platform.description,
+        blas=blas or "",
+        on_begin=lambda: progress("measuring products", None),
+        all_ways=platform.tries_ways,
+    )
+    progress("reading weights", None)
+    loaded = load(options.model, settings.runner, platform, budget, measuring)
+    progress("checking the model", None)
+    loaded = with_few_shapes(loaded, platform)
+    facts = measure(loaded, platform, budget, options.context_tokens)
     log.info(
         "%s, %s weights, %.2f GiB of %.2f GiB%s",
         facts.device,
@@ -141,7 +145,11 @@ def _runner(options: argparse.Namespace, loaded: LoadedModel, facts: ModelFacts)
         facts.budget_bytes / 2**30,
         "" if facts.batchable else f"; served alone: {facts.alone_because}",
     )
-    return MlxRunner(loaded.network, facts, Masks(options.model / "tokenizer.json", facts.vocabulary))
+    runner = MlxRunner(loaded.network, facts, Masks(options.model / "tokenizer.json", facts.vocabulary))
+    if loaded.pads_chunks:
+        most_tokens, most_rows = settings.engine.max_prefill_chunk_tokens, settings.engine.max_batch_rows
+        warm_up(loaded.network, runner, most_tokens, most_rows, lambda done: progress("warming up", done))
+    return runner
 
 
 def _load_encoder(

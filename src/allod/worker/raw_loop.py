@@ -26,7 +26,7 @@ from allod.registry.jsonfile import child, integer, read_object
 from allod.registry.weights import read_tensors
 from allod.runner.load import load
 from allod.runner.loaded import CannotLoad
-from allod.runner.probe import measure
+from allod.runner.probe import measure, with_few_shapes
 from allod.runner.record import Measuring
 from allod.runner.step import MlxRunner
 
@@ -159,8 +159,9 @@ def _measure(options: argparse.Namespace, settings: WorkerSettings, library: str
     budget = budget_bytes(platform, settings.device.memory_budget_bytes, 1)
     bandwidth = _bandwidth(min(_MOST_BUFFER_BYTES, budget // _BUFFER_SHARE))
     mx.clear_cache()
-    measuring = Measuring(options.measured, platform.description, library or "")
+    measuring = Measuring(options.measured, platform.description, library or "", all_ways=platform.tries_ways)
     loaded = load(options.model, settings.runner, platform, budget, measuring)
+    loaded = with_few_shapes(loaded, platform)
     facts = measure(loaded, platform, budget, options.context_tokens)
     weights = _weights(options.model, facts.weights_bytes)
     runner = MlxRunner(loaded.network, facts, None)

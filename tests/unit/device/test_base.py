@@ -10,6 +10,8 @@ class Machine:
 
     description = "a machine"
     widened_dtype = None
+    tries_ways = False
+    prepares_shapes = False
     fuses_attention = True
     attention_strip_bytes = 1
 

@@ -1,0 +1,131 @@
+"""Chunks of a prompt in few shapes.
+
+CUDA's libraries prepare themselves for each shape that they have not seen: cuDNN takes 64 ms to plan
+attention for a new pair of chunk and context, cuBLAS 4 ms for a new number of rows. Prompts have any length,
+so that nearly each would pay it. Here a chunk is read with tokens behind it that nobody will attend to, and
+beside keys that nobody attends to: the pairs are few, and can be prepared when the model is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import mlx.core as mx
+from mlx_lm.models import cache as kinds
+
+from allod.core.ids import TokenId
+from allod.core.pictures import Digest, Tensor
+from allod.core.shapes import padded_chunk, padded_context
+from allod.core.step import Shown
+from allod.runner import caches
+from allod.runner.caches import RowState
+from allod.runner.features import Features
+from allod.runner.network import Look, Network, Reading
+
+_PADDING_TOKEN: TokenId = 0
+
+
+class PaddedNetwork:
+    """A network that reads chunks in few shapes.
+
+    Args:
+        network: reads and scores.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self.counts_places = network.counts_places
+
+    def make_state(self) -> RowState:
+        """An empty state of one row."""
+        return self._network.make_state()
+
+    def logits(self, tokens: mx.array, state: RowState, places: mx.array | None = None) -> mx.array:
+        """Read tokens and score what follows each; see `Network`."""
+        return self._network.logits(tokens, state, places)
+
+    def read(
+        self,
+        tokens: Sequence[TokenId],
+        reading: Reading,
+        shown: Sequence[Shown],
+        gallery: Mapping[Digest, Features],
+    ) -> None:
+        """Read a chunk of a prompt; one with pictures, or of a single token, is read as it is."""
+        count = len(tokens)
+        if shown or count == 1:
+            self._network.read(tokens, reading, shown, gallery)
+            return
+        length = padded_chunk(count)
+        padded = [PaddedLayer(layer, count, length) for layer in reading.state]
+        stand_in = Reading(cast("RowState", padded), reading.extent)
+        self._network.read([*tokens, *(_PADDING_TOKEN,) * (length - count)], stand_in, (), {})
+        reading.extent = reading.extent.more(count)
+
+    def look(self, tokens: Sequence[TokenId], tensors: Sequence[Tensor]) -> Look:
+        """Begin to look at a picture; see `Network`."""
+        return self._network.look(tokens, tensors)
+
+
+class PaddedLayer:
+    """What one layer's attention finds in the place of its cache while a padded chunk is read.
+
+    Args:
+        inner: the cache, which takes in the chunk's own tokens alone.
+        count: how many these are.
+        length: how many tokens are read.
+    """
+
+    def __init__(self, inner: kinds.LayerCache, count: int, length: int) -> None:
+        self._inner = cast("kinds.KVCache", inner)
+        self._count = count
+        self._before = self._attended()
+        self._context = padded_context(self._before + length) if self._before else length
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def make_mask(
+        self, count: int, return_array: bool = False, window_size: int | None = None
+    ) -> mx.array | str | None:
+        """Which keys each token attends to: (count, K), added to the scores; or what its cache says.
+
+        A first chunk attends to itself alone, and needs nothing but what the cache says.
+        """
+        if not self._before:
+            return self._inner.make_mask(count, return_array=return_array, window_size=window_size)
+        keys = self._inner.keys
+        assert keys is not None
+        rows = mx.arange(self._before, self._before + count)[:, None]
+        columns = mx.arange(self._context)[None]
+        seen = columns <= rows
+        window: int | None = window_size or getattr(self._inner, "max_size", None)
+        if window is not None:
+            seen = seen & (columns > rows - window)
+        # In numbers: a mask of booleans would be turned into numbers by every layer.
+        unseen = mx.array(mx.finfo(keys.dtype).min, dtype=keys.dtype)
+        return mx.where(seen, mx.array(0, dtype=keys.dtype), unseen)
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        """Take in the chunk; what is attended to, (1, H, K, D) each, zeros behind it."""
+        held = self._inner.update_and_fetch(keys[:, :, : self._count], values[:, :, : self._count])
+        padding = [(0, 0), (0, 0), (0, self._context - held[0].shape[2]), (0, 0)]
+        return mx.pad(held[0], padding), mx.pad(held[1], padding)
+
+    def _attended(self) -> int:
+        """How many positions before the chunk it attends to: of a window, those that its first token sees."""
+        inner = self._inner
+        window: int | None = getattr(inner, "max_size", None)
+        return inner.offset if window is None else min(inner.offset, window - 1)
+
+
+def why_unpadded(state: RowState) -> str:
+    """Why chunks of a model with such state cannot be padded; empty when they can."""
+    for layer in state:
+        kind = caches.kind_of(layer)
+        if kind == caches.SLIDING and getattr(layer, "keep", 0):
+            return "its sliding-window cache pins first tokens"
+        if kind not in (caches.FULL, caches.SLIDING):
+            return f"its {kind} would take in what a chunk is padded with"
+    return ""

@@ -1,0 +1,134 @@
+"""Using every shape that matters once, before anyone waits for it.
+
+What is prepared so are kernels that are compiled, and plans that libraries make for a shape. It is done by
+the steps that requests will take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import cast
+
+import mlx.core as mx
+from mlx_lm.models import cache as kinds
+
+from allod.core.ids import SequenceId
+from allod.core.ports import Runner
+from allod.core.sampling import Sampling
+from allod.core.shapes import LEAST_CONTEXT_TOKENS, chunk_lengths
+from allod.core.step import Join, Prefill, StepPlan
+from allod.runner import caches
+from allod.runner.caches import RowState
+from allod.runner.network import Extent, Network, Reading
+
+_MOST_CONTEXT_TOKENS = 8192
+"""Longer ones are prepared when they come: that is a small part of what reading there takes."""
+
+_MOST_ALONE_TOKENS = 4096
+_STATE = SequenceId(0)
+_SAMPLINGS = (
+    Sampling(temperature=0.0),
+    Sampling(temperature=0.7, top_p=0.9, top_k=40, min_p=0.05, seed=1),
+    Sampling(temperature=1.0, repetition_penalty=1.1, frequency_penalty=0.1, top_logprobs=5),
+)
+
+OnFraction = Callable[[float], None]
+
+
+def warm_up(
+    network: Network, runner: Runner, max_chunk_tokens: int, max_rows: int, on_fraction: OnFraction
+) -> None:
+    """Take every kind of step once; nothing of it is kept.
+
+    Args:
+        network: of the runner; it pads chunks.
+        runner: idle.
+        max_chunk_tokens: the longest chunk.
+        max_rows: most rows of a step.
+        on_fraction: called with how much is done.
+    """
+    context_tokens = min(_MOST_CONTEXT_TOKENS, runner.facts.context_tokens)
+    lengths = chunk_lengths(min(max_chunk_tokens, context_tokens))
+    pieces = [
+        *_chunks(network, lengths, context_tokens),
+        *_alone(network, min(_MOST_ALONE_TOKENS, context_tokens)),
+        *_rows(runner, max_rows if runner.facts.batchable else 1),
+    ]
+    for done, piece in enumerate(pieces):
+        piece()
+        on_fraction((done + 1) / len(pieces))
+    mx.clear_cache()
+
+
+def _chunks(network: Network, lengths: Sequence[int], context_tokens: int) -> Generator[Callable[[], None]]:
+    """Every pair of chunk and context."""
+
+    def read(before: int, length: int) -> None:
+        reading = Reading(_held(network, before), Extent(before))
+        network.read([1] * length, reading, (), {})
+        mx.eval(caches.arrays(reading.state))
+
+    contexts = [LEAST_CONTEXT_TOKENS]
+    while contexts[-1] < context_tokens:
+        contexts.append(2 * contexts[-1])
+    for length in lengths:
+        yield lambda length=length: read(0, length)
+        for context in contexts:
+            if length < context:
+                yield lambda context=context, length=length: read(context - length, length)
+
+
+def _alone(network: Network, most_tokens: int) -> Generator[Callable[[], None]]:
+    """One row, at every size that its state grows to."""
+
+    def score(tokens: int) -> None:
+        places = mx.array([tokens - 1], dtype=mx.int32)
+        mx.eval(network.logits(mx.array([[1]]), _held(network, tokens - 1), places))
+
+    for tokens in range(kinds.KVCache.step, most_tokens + 1, kinds.KVCache.step):
+        yield lambda tokens=tokens: score(tokens)
+
+
+def _rows(runner: Runner, max_rows: int) -> Generator[Callable[[], None]]:
+    """Every number of rows, joining one by one, with all kinds of sampling; then all leave."""
+    rows = tuple(SequenceId(1 + row) for row in range(max_rows))
+
+    def join(row: int) -> None:
+        prompt = (1, 2, 3)
+        runner.launch(StepPlan(prefill=Prefill(_STATE, prompt[:-1]))).collect()
+        sampling = _SAMPLINGS[row % len(_SAMPLINGS)]
+        joining = Join(_STATE, ((rows[row], sampling),), prompt[-1], prompt)
+        runner.launch(StepPlan(join=(joining,), decode=rows[: row + 1])).collect()
+
+    def leave() -> None:
+        runner.launch(StepPlan(release=rows)).collect()
+
+    for row in range(max_rows):
+        yield lambda row=row: join(row)
+    yield leave
+
+
+def _held(network: Network, tokens: int) -> RowState:
+    """A state as it is behind so many tokens, with nothing in it."""
+    state = network.make_state()
+    if not tokens:
+        return state
+    sample = network.make_state()
+    mx.eval(network.logits(mx.array([[1, 1]]), sample))
+    for layer, known in zip(state, sample, strict=True):
+        _fill(layer, cast("kinds.KVCache", known), tokens)
+    return state
+
+
+def _fill(layer: kinds.LayerCache, known: kinds.KVCache, tokens: int) -> None:
+    window: int | None = getattr(layer, "max_size", None)
+    held = -(-tokens // kinds.KVCache.step) * kinds.KVCache.step if window is None else min(tokens, window)
+    assert known.keys is not None
+    assert known.values is not None
+    arrays = [
+        mx.zeros((*each.shape[:2], held, each.shape[3]), each.dtype) for each in (known.keys, known.values)
+    ]
+    if window is None:
+        layer.state = (*arrays, tokens)
+    else:
+        layer.state = (*arrays, tokens, 0, window, held)

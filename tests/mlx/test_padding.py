@@ -1,0 +1,89 @@
+"""Reading in few shapes reads the same."""
+
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.scaffolding.families import DEVICE, VOCABULARY, write_random_model
+
+from allod.core.shapes import padded_chunk
+from allod.device.choose import choose
+from allod.runner import caches
+from allod.runner.load import load
+from allod.runner.network import Network, Reading
+from allod.runner.padding import PaddedNetwork, why_unpadded
+from allod.runner.settings import RunnerSettings
+
+FAMILIES = ("llama", "gemma3_text")
+TOLERANCE = 2e-3
+
+
+@cache
+def network_of(family: str) -> Network:
+    with tempfile.TemporaryDirectory() as folder:
+        write_random_model(family, Path(folder) / family)
+        return load(Path(folder) / family, RunnerSettings(), choose(DEVICE), 2**31).network
+
+
+def tokens_of(count: int, start: int) -> list[int]:
+    return [(7 * (start + place)) % (VOCABULARY - 2) + 1 for place in range(count)]
+
+
+def read(network: Network, chunks: list[int]) -> tuple[Reading, mx.array]:
+    """Read chunks of these lengths, then score three tokens one by one."""
+    reading, start = Reading(network.make_state()), 0
+    for count in chunks:
+        network.read(tokens_of(count, start), reading, (), {})
+        start += count
+    scores = [
+        network.logits(mx.array([[token]]), reading.state, mx.array([start + step], dtype=mx.int32))
+        for step, token in enumerate((3, 5, 8))
+    ]
+    logits = mx.concatenate(scores, axis=1)
+    mx.eval(logits)
+    return reading, logits
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@given(chunks=st.lists(st.integers(1, 90), min_size=1, max_size=4))
+@settings(max_examples=15, deadline=None)
+def test_any_chunks_read_the_same_padded(family: str, chunks: list[int]) -> None:
+    """What is scored behind padded chunks is what is scored behind plain ones, with windows that slide."""
+    network = network_of(family)
+    straight, expected = read(network, chunks)
+    padded, found = read(PaddedNetwork(network), chunks)
+    assert padded.extent == straight.extent
+    distance = mx.linalg.norm(found.astype(mx.float32) - expected.astype(mx.float32))
+    assert (distance / mx.linalg.norm(expected.astype(mx.float32))).item() < TOLERANCE
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shapes_are_few(family: str) -> None:
+    """Whatever the prompt's length, a chunk behind another has one of few shapes."""
+    seen: set[tuple[int, ...]] = set()
+    network = network_of(family)
+    fused = mx.fast.scaled_dot_product_attention
+
+    def note(queries: mx.array, keys: mx.array, *rest: mx.array, **named: object) -> mx.array:
+        seen.add((queries.shape[2], keys.shape[2]))
+        return fused(queries, keys, *rest, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mx.fast, "scaled_dot_product_attention", note)
+        for first in range(40, 60):
+            reading = Reading(network.make_state())
+            for count in (first, first + 1):
+                PaddedNetwork(network).read(tokens_of(count, 0), reading, (), {})
+            mx.eval(caches.arrays(reading.state))
+    assert {queries for queries, _ in seen} == {padded_chunk(40)}
+    assert len(seen) <= 3
+
+
+def test_a_state_that_takes_in_everything_is_not_padded() -> None:
+    """A recurrent state would take in the padding as well."""
+    assert "ArraysCache" in why_unpadded(network_of("qwen3_next").make_state())
+    assert why_unpadded(network_of("llama").make_state()) == ""

@@ -1,0 +1,68 @@
+"""Warming up takes every kind of step, and leaves nothing behind."""
+
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+from tests.scaffolding.families import DEVICE, write_random_model
+
+from allod.core.step import ModelFacts, StepPlan
+from allod.device.choose import choose
+from allod.runner.load import load
+from allod.runner.loaded import LoadedModel
+from allod.runner.padding import PaddedNetwork
+from allod.runner.probe import measure
+from allod.runner.settings import RunnerSettings
+from allod.runner.step import MlxFlight, MlxRunner
+from allod.runner.warmup import warm_up
+
+ROWS = 5
+CONTEXT_TOKENS = 600
+CHUNK_TOKENS = 100
+
+
+@cache
+def random_model(family: str) -> LoadedModel:
+    with tempfile.TemporaryDirectory() as folder:
+        write_random_model(family, Path(folder) / family)
+        return load(Path(folder) / family, RunnerSettings(), choose(DEVICE), 2**31)
+
+
+class Watched(MlxRunner):
+    """A runner that notes what it launched."""
+
+    def __init__(self, network: PaddedNetwork, facts: ModelFacts) -> None:
+        super().__init__(network, facts)
+        self.plans: list[StepPlan] = []
+
+    def launch(self, plan: StepPlan) -> MlxFlight:
+        self.plans.append(plan)
+        return super().launch(plan)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3_text"])
+def test_every_kind_of_step_is_taken_and_nothing_is_left(family: str) -> None:
+    """All pairs of chunk and context and all numbers of rows come up; then memory is as it was."""
+    loaded = random_model(family)
+    network = PaddedNetwork(loaded.network)
+    runner = Watched(network, measure(loaded, choose(DEVICE), 2**31, CONTEXT_TOKENS))
+    pairs: set[tuple[int, int]] = set()
+    fractions: list[float] = []
+    fused = mx.fast.scaled_dot_product_attention
+
+    def note(queries: mx.array, keys: mx.array, *rest: mx.array, **named: object) -> mx.array:
+        pairs.add((queries.shape[2], keys.shape[2]))
+        return fused(queries, keys, *rest, **named)
+
+    mx.clear_cache()
+    before = mx.get_active_memory()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mx.fast, "scaled_dot_product_attention", note)
+        warm_up(network, runner, CHUNK_TOKENS, ROWS, fractions.append)
+    assert {(32, 32), (64, 64), (128, 128), (32, 512), (64, 512), (128, 512)} <= pairs
+    assert [len(plan.decode) for plan in runner.plans if plan.decode] == list(range(1, ROWS + 1))
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert mx.get_active_memory() - before <= 64 * 2**10
