@@ -244,9 +244,9 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end; the supervisor finds out why and tells the mailboxes."""
-        self._hear(b"", most=math.inf)
         if not self.closed.done():
             self.closed.set_result(None)
+        self._hear(b"", most=math.inf)
         for answer in self._inspections:
             answer.cancel()
 
@@ -268,14 +268,16 @@ class Link(asyncio.Protocol):
             _log.exception("a worker sent bytes that are no report; its connection is closed")
             self.close()
             return
-        if self._is_behind and self._transport is not None:
+        if self._is_behind:
             self._is_behind = False
-            self._transport.resume_reading()
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.resume_reading()
 
     def _hear_later(self) -> None:
-        if not self._is_behind and self._transport is not None:
+        if not self._is_behind:
             self._is_behind = True
-            self._transport.pause_reading()
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.pause_reading()
         self._loop.call_soon(self._hear, b"", _MOST_AT_ONCE)
 
     def _deliver(self, report: AnyReport) -> None:

@@ -188,6 +188,7 @@ async def many_readers(gateway: PacedGateway, count: int) -> AsyncIterator[None]
     for task in readers:
         task.cancel()
     await asyncio.wait(readers)
+    await asyncio.sleep(0.1)  # the loop has to close their connections
 
 
 @asynccontextmanager

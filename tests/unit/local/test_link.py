@@ -204,6 +204,9 @@ class Pausing(Wire):
 
     reads = True
 
+    def is_closing(self) -> bool:
+        return self.aborted
+
     def pause_reading(self) -> None:
         self.reads = False
 
