@@ -97,6 +97,7 @@ async def streams(
     finally:
         for transport, _ in made:
             transport.abort()
+        await asyncio.sleep(0.1)  # the loop has to close them
 
 
 async def measured(gateway: PacedGateway, speaking: list[Stream]) -> dict[str, float]:

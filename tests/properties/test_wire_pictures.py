@@ -102,3 +102,19 @@ def test_any_text_is_read_or_refused(text: str) -> None:
                 assert read(prefix + text, "here")
             except InvalidRequest as refusal:
                 assert refusal.param == "here"  # noqa: PT017 -- some texts are sound
+
+
+@given(text=st.text("AB=-\n", max_size=24) | st.binary(max_size=18).map(encoded))
+def test_base64_in_slices_is_base64_at_once(text: str) -> None:
+    """Wherever a long text is cut, it is read or refused as in one piece."""
+
+    def outcome() -> bytes | str:
+        try:
+            return base64_bytes(text, "f")
+        except InvalidRequest as error:
+            return error.message
+
+    with pytest.MonkeyPatch.context() as patch:
+        whole = outcome()
+        patch.setattr("allod.wire.data_uri._SLICE", 4)
+        assert outcome() == whole

@@ -31,12 +31,13 @@ from allod.testing.models import tiny_card
 
 ROOT = Path(__file__).parents[2]
 MODEL = "paced"
-WORDS = (" the", " river", " runs", " through", " a", " town", ",", " grüne", ' "quoted"', ".\n")
+WORDS = (" the", " river", " runs", " through", " a", " town", ", and", " grüne", ' "quoted"', ".\n")
 """What a paced model says, over and over."""
 
 FIRST_WORD = 256
 CONTEXT_TOKENS = 1_000_000
 STOP_SECONDS = 30
+FEW_DESCRIPTORS = 256
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
     "{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -104,7 +105,10 @@ class PacedGateway:
 
 @contextmanager
 def paced_gateway(
-    folder: Path, *worker_flags: str, settings: Sequence[str] = (), wrapper: Sequence[str] = ()
+    folder: Path,
+    *worker_flags: str,
+    settings: Sequence[str] = (),
+    program: Sequence[str] = ("-m", __name__),
 ) -> Iterator[PacedGateway]:
     """A gateway until the block ends, which must be orderly.
 
@@ -112,12 +116,12 @@ def paced_gateway(
         folder: gets a home and the log.
         worker_flags: for the workers.
         settings: `room.setting=value`.
-        wrapper: what runs the interpreter, such as a profiler's options.
+        program: what the interpreter runs.
     """
     if not (folder / "home").exists():
         write_home(folder / "home")
     log = folder / "log"
-    command = [sys.executable, *wrapper, "-m", __name__, str(folder / "home"), json.dumps(list(settings))]
+    command = [sys.executable, *program, str(folder / "home"), json.dumps(list(settings))]
     with log.open("wb") as sink:
         process = subprocess.Popen(
             [*command, *worker_flags],
@@ -143,6 +147,8 @@ def paced_gateway(
 
 
 def main() -> int:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW_DESCRIPTORS, most))  # what macOS gives a process
     home, settings, *worker_flags = sys.argv[1:]
     flags = dict(setting.split("=", 1) for setting in json.loads(settings))
     loaded = load({"home": home, "api.port": "0", "local.accept_wait_seconds": "5", **flags}, {})

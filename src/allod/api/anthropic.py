@@ -3,6 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from allod.api.body import off_loop
 from allod.api.generate import Generator
 from allod.api.json_answer import json_answer
 from allod.service.chat import ChatService
@@ -23,5 +24,6 @@ class AnthropicRoutes:
 
     async def count_tokens(self, request: Request) -> Response:
         """Count the tokens of the prompt that a conversation would be answered from."""
-        asked = decode_count(*await self._generator.read(request))
+        body, envelope = await self._generator.read(request)
+        asked = await off_loop(len(body), lambda: decode_count(body, envelope))
         return json_answer(count_body(await self._chat.count(asked)))

@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from allod.api.access import Access
 from allod.api.anthropic import AnthropicRoutes
 from allod.api.batches import BatchRoutes
+from allod.api.crowd import Crowd
 from allod.api.doors import (
     Door,
     anthropic_doors,
@@ -86,7 +87,7 @@ def create(
     feeds: OpenFeeds,
     lifespan: Lifespan | None = None,
 ) -> FastAPI:
-    """The application: border, one spelling of paths, guard, routes.
+    """The application: border, crowd, one spelling of paths, guard, routes.
 
     Raises:
         ConfigurationError: it would let strangers in unasked, or the key file is damaged.
@@ -112,6 +113,7 @@ def create(
         exception_handlers={AllodError: answer_allod_error, HTTPException: answer_http_exception},
         middleware=[
             Middleware(ExchangeBorder),
+            Middleware(Crowd, max_connections=settings.max_connections),
             Middleware(PathNormaliser),
             Middleware(
                 Guard,

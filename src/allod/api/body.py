@@ -1,8 +1,17 @@
 """Read a request's body, within the limit and of the right type."""
 
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
 from starlette.requests import Request
 
 from allod.core.errors import BodyTooLarge, InvalidRequest
+
+_LONG_BYTES = 1 << 18
+"""A body of so many takes about a millisecond to understand."""
+
+_Result = TypeVar("_Result")
 
 
 async def read_json_body(request: Request, limit_bytes: int) -> bytes:
@@ -19,12 +28,29 @@ async def read_json_body(request: Request, limit_bytes: int) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit_bytes:
         raise _too_large(limit_bytes)
-    body = bytearray()
+    chunks: list[bytes] = []
+    length = 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit_bytes:
+        length += len(chunk)
+        if length > limit_bytes:
             raise _too_large(limit_bytes)
-    return bytes(body)
+        chunks.append(chunk)
+    return await off_loop(length, lambda: b"".join(chunks))
+
+
+async def off_loop(length: int, work: Callable[[], _Result]) -> _Result:
+    """Do what takes the longer the longer a body is.
+
+    Args:
+        length: of the body in bytes. For a long one the event loop does not wait: a thread does the work.
+        work: what is to be done.
+
+    Raises:
+        Exception: what the work raises.
+    """
+    if length < _LONG_BYTES:
+        return work()
+    return await asyncio.to_thread(work)
 
 
 def _require_json(content_type: str | None) -> None:

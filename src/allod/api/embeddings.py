@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from allod.api.body import off_loop
 from allod.api.exchange import Exchange, bare_id
 from allod.api.generate import Generator, ignored_header
 from allod.api.json_answer import json_answer
@@ -28,20 +29,22 @@ class EmbeddingRoutes:
 
     async def embeddings(self, request: Request) -> Response:
         """Vectors of texts."""
-        asked = decode_embeddings(*await self._read(request))
+        body, envelope = await self._read(request)
+        asked = await off_loop(len(body), lambda: decode_embeddings(body, envelope))
         work = self._embeddings.embed(asked.request, asked.dimensions)
         card, found = await _while_there(request, work)
-        body = await asyncio.to_thread(embeddings_body, card.name, found, base64=asked.base64)
-        return _answer(request, body, found.tokens, asked.ignored)
+        answer = await asyncio.to_thread(embeddings_body, card.name, found, base64=asked.base64)
+        return _answer(request, answer, found.tokens, asked.ignored)
 
     async def rerank(self, request: Request) -> Response:
         """Documents by how near they are to a query."""
-        asked = decode_rerank(*await self._read(request))
+        body, envelope = await self._read(request)
+        asked = await off_loop(len(body), lambda: decode_rerank(body, envelope))
         card, ranked, tokens = await _while_there(request, self._embeddings.rank(asked.request))
         identifier = bare_id(asked.request.request)
         scores = [(one.index, one.score) for one in ranked]
-        body = rerank_body(identifier, card.name, asked, scores, tokens)
-        return _answer(request, body, tokens, asked.ignored)
+        answer = rerank_body(identifier, card.name, asked, scores, tokens)
+        return _answer(request, answer, tokens, asked.ignored)
 
     async def _read(self, request: Request) -> tuple[bytes, Envelope]:
         """The body, and what is known beside it: without a name, the only model that embeds is meant."""

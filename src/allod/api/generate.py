@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from allod.api.access import tenant_of
-from allod.api.body import read_json_body
+from allod.api.body import off_loop, read_json_body
 from allod.api.exchange import Exchange, bare_id
 from allod.api.feed import OpenFeeds
 from allod.api.settings import ApiSettings
@@ -45,7 +45,8 @@ class Generator:
 
     async def decode(self, request: Request, decoder: Decoder) -> Decoded:
         """Read and understand the body."""
-        return decoder(*await self.read(request))
+        body, envelope = await self.read(request)
+        return await off_loop(len(body), lambda: decoder(body, envelope))
 
     async def read(self, request: Request) -> tuple[bytes, Envelope]:
         """The body, and what is known beside it."""

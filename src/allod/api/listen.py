@@ -2,16 +2,23 @@
 
 import asyncio
 import errno
+import gc
+import logging
 import math
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
+from typing import cast
 
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
 
+from allod.api.connection import Connection, ConnectionLimits
+from allod.api.descriptors import allowed_descriptors
 from allod.api.feed import OpenFeeds
 from allod.api.hosts import canonical, is_wildcard
 from allod.api.settings import ApiSettings
@@ -23,6 +30,14 @@ OnListening = Callable[[str], None]
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BACKLOG = 2048
 _AFTER_GRACE_SECONDS = 5  # for error events to leave and iterators to close, before connections are cut
+_MOST_REFUSED = 2 * _BACKLOG
+"""Connections beyond those that are served, open at a time to be told so."""
+
+_OTHER_DESCRIPTORS = 128
+"""For workers, the store, pictures that are fetched, and what libraries open."""
+
+_FEWEST_CONNECTIONS = 8
+_log = logging.getLogger(__name__)
 _NO_SUCH_FAMILY = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
@@ -46,6 +61,20 @@ def bind(settings: ApiSettings) -> tuple[socket.socket, ...]:
         raise
 
 
+def connection_limits(settings: ApiSettings) -> ConnectionLimits:
+    """What connections may do: as many as the settings say, or as the system has descriptors for."""
+    allowed = allowed_descriptors(settings.max_connections + _MOST_REFUSED + _OTHER_DESCRIPTORS)
+    most = max(_FEWEST_CONNECTIONS, allowed - _OTHER_DESCRIPTORS)
+    served = min(settings.max_connections, most * 3 // 4)  # the rest is for saying no
+    if served < settings.max_connections:
+        _log.warning(
+            "the system allows %d open files, so %d connections are served at a time and not %d; "
+            "raise its limit (ulimit -n), or lower api.max_connections",
+            allowed, served, settings.max_connections,
+        )  # fmt: skip
+    return ConnectionLimits(served, most, settings.stalled_seconds)
+
+
 def base_url(settings: ApiSettings, port: int) -> str:
     """The address a client on this machine uses."""
     host = "127.0.0.1" if is_wildcard(settings.host) else canonical(settings.host)
@@ -61,8 +90,8 @@ def run(app: ASGIApp, settings: ApiSettings, feeds: OpenFeeds, on_listening: OnL
     sockets = bind(settings)
     config = Config(
         app,
-        loop="uvloop",
-        http="httptools",
+        loop="auto",  # uvloop and httptools where they are
+        http=cast("type[asyncio.Protocol]", partial(Connection, connection_limits(settings))),
         ws="websockets-sansio",
         ws_max_size=settings.max_body_bytes,
         ws_per_message_deflate=False,  # a token's event is too short to gain from it
@@ -76,6 +105,9 @@ def run(app: ASGIApp, settings: ApiSettings, feeds: OpenFeeds, on_listening: OnL
     )
     url = base_url(settings, sockets[0].getsockname()[1])
     server = GracefulServer(config, feeds, settings.shutdown_grace_seconds, lambda: on_listening(url))
+    # All this stays until the end. A full collection that looks at it anew would stop every stream for 50 ms.
+    gc.collect()
+    gc.freeze()
     server.run(list(sockets))
     return 0
 
@@ -119,6 +151,10 @@ class GracefulServer(Server):
         """Obey signals from inside the loop, where they can end answers."""
         if threading.current_thread() is not threading.main_thread():
             yield  # only a main thread gets signals
+            return
+        if sys.platform == "win32":
+            with super().capture_signals():  # its loops have no handlers
+                yield
             return
         loop = asyncio.get_running_loop()
         for number in _STOP_SIGNALS:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from allod.api.access import tenant_of
+from allod.api.body import off_loop
 from allod.api.generate import Generator
 from allod.api.json_answer import json_answer
 from allod.core.errors import InvalidRequest
@@ -60,7 +61,13 @@ class ResponseMaker:
         self._responses = responses
 
     async def begin(
-        self, read: Understood, envelope: Envelope, near: Mapping[str, Chain], *, silent: bool = False
+        self,
+        read: Understood,
+        envelope: Envelope,
+        near: Mapping[str, Chain],
+        *,
+        length: int,
+        silent: bool = False,
     ) -> Turn:
         """Fetch what the body refers to, and open the answer.
 
@@ -68,13 +75,14 @@ class ResponseMaker:
             read: the body.
             envelope: what comes with it.
             near: responses that the caller remembers by itself.
+            length: of the body, in bytes.
             silent: nothing is generated; the response is there to be continued.
 
         Raises:
             AllodError: it refers to what is not there, or cannot be understood.
         """
         chain, known = await self._known(read, envelope, near)
-        ready = prepared(read, envelope, known)
+        ready = await off_loop(length, lambda: prepared(read, envelope, known))
         header, events = self._generator.open(ready.decoded)
         if silent:
             events = _silence()
@@ -83,7 +91,9 @@ class ResponseMaker:
             tenant=envelope.tenant,
             created=header.created,
             previous=read.previous,
-            input=msgspec.json.encode(stored_input(read, known, header.identifier)),
+            input=await off_loop(
+                length, lambda: msgspec.json.encode(stored_input(read, known, header.identifier))
+            ),
         )
         if read.stored:
             events = self._responses.kept(events, ResponseWhole(header, ready.echo), entry)
@@ -119,21 +129,25 @@ class ResponsesRoutes:
     async def create(self, request: Request) -> Response:
         """Make a response."""
         body, envelope = await self._generator.read(request)
-        turn = await self._maker.begin(understood(body), envelope, _NOWHERE)
+        read = await off_loop(len(body), lambda: understood(body))
+        turn = await self._maker.begin(read, envelope, _NOWHERE, length=len(body))
         return self._generator.respond(turn.decoded, turn.header, turn.events)
 
     async def compact(self, request: Request) -> Response:
         """Make a conversation short."""
         body, envelope = await self._generator.read(request)
-        read = understood_compaction(body)
+        read = await off_loop(len(body), lambda: understood_compaction(body))
         chain = await self._responses.chain(read.previous, envelope.tenant, _NOWHERE)
-        decoded = decoded_compaction(read, envelope, Known(items_of(chain)))
+        decoded = await off_loop(
+            len(body), lambda: decoded_compaction(read, envelope, Known(items_of(chain)))
+        )
         return self._generator.answer(decoded)
 
     async def input_tokens(self, request: Request) -> Response:
         """Count the tokens of the prompt that a body would be answered from."""
         body, envelope = await self._generator.read(request)
-        turn = await self._maker.begin(understood(body), envelope, _NOWHERE)
+        read = await off_loop(len(body), lambda: understood(body))
+        turn = await self._maker.begin(read, envelope, _NOWHERE, length=len(body))
         count = await self._chat.count(turn.decoded.requests[0])
         return json_answer(msgspec.json.encode({"object": "response.input_tokens", "input_tokens": count}))
 

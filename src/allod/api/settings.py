@@ -47,6 +47,15 @@ class ApiSettings:
         Le(300),
         Doc("A stream silent for so long carries a comment, so nobody hangs up."),
     ] = 10.0
+    max_connections: Annotated[
+        int, Ge(8), Doc("Connections served at a time; one more gets a 503. Each takes a file descriptor.")
+    ] = 2048
+    stalled_seconds: Annotated[
+        float,
+        Gt(0),
+        Le(3600),
+        Doc("A client that takes nothing of what waits for it for so long is cut off."),
+    ] = 60.0
     max_unread_events: Annotated[
         int,
         Ge(16),

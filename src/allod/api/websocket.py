@@ -16,6 +16,7 @@ from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketState
 
 from allod.api.access import tenant_of
+from allod.api.body import off_loop
 from allod.api.exchange import Exchange, internal_failure, new_request_id
 from allod.api.feed import EventFeed, OpenFeeds, is_last
 from allod.api.generate import Generator
@@ -108,11 +109,13 @@ class _Connection:
     async def _answer(self, body: bytes) -> None:
         previous: str | None = None
         try:
-            read = _understood(body)
+            read = await off_loop(len(body), lambda: _understood(body))
             previous = read.previous
             envelope = self._generator.envelope(new_request_id(), tenant_of(self._socket.scope))
             silent = read.asked.unknown.get("generate") is False
-            await self._make(await self._maker.begin(read, envelope, self._near, silent=silent))
+            await self._make(
+                await self._maker.begin(read, envelope, self._near, length=len(body), silent=silent)
+            )
         except AllodError as error:
             self._near.pop(previous or "", None)  # a turn that failed is started over, not continued
             await self._send([error_event(error)])

@@ -15,6 +15,7 @@ AllodError
 ├── ClientTooSlow 408             the client does not read its answer
 ├── Cancelled 409                the owner broke the answer off
 ├── Busy 503                      the queue is full; carries Retry-After
+│   └── TooManyConnections 503
 ├── ModelUnavailable 503          the worker is loading, gone, or cannot load
 ├── InternalFailure 500
 ├── StoreFull 507                what callers asked to be kept fills the store
@@ -167,6 +168,12 @@ class Busy(AllodError):
     status = 503
     kind = "overloaded_error"
     code = "queue_full"
+
+
+class TooManyConnections(Busy):
+    """More clients are connected than are served at a time. Come back after `retry_after_seconds`."""
+
+    code = "too_many_connections"
 
 
 class ModelUnavailable(AllodError):

@@ -261,15 +261,17 @@ class FrameDecoder(Generic[Kind]):
             ValueError: a frame is larger than MAX_FRAME_BYTES or does not decode.
         """
         self._buffer += data
-        while len(self._buffer) >= _HEADER.size:
-            (length,) = _HEADER.unpack_from(self._buffer)
+        buffer = self._buffer
+        while len(buffer) >= _HEADER.size:
+            (length,) = _HEADER.unpack_from(buffer)
             if length > MAX_FRAME_BYTES:
                 raise ValueError(f"frame of {length} bytes exceeds {MAX_FRAME_BYTES}")
             end = _HEADER.size + length
-            if len(self._buffer) < end:
+            if len(buffer) < end:
                 return
-            body = bytes(self._buffer[_HEADER.size : end])
-            del self._buffer[:end]
+            with memoryview(buffer) as view:
+                body = bytes(view[_HEADER.size : end])
+            del buffer[:end]
             yield self._decoder.decode(body)
 
     def flush(self) -> int:

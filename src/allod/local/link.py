@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ Letter = Admitted | Refused | PrefillProgress | Emission | Embedded | Prepared
 
 Order = Submit | Embed | Prepare
 """What a worker can be asked for."""
+
+_MOST_AT_ONCE = 1024
+"""Letters handed out in one turn of the event loop: some milliseconds of work for whoever reads them."""
 
 _log = logging.getLogger(__name__)
 
@@ -148,6 +152,7 @@ class Link(asyncio.Protocol):
         self._by_request: dict[RequestId, Mailbox] = {}
         self._by_sequence: dict[SequenceId, Mailbox] = {}
         self._inspections: deque[asyncio.Future[Status]] = deque()
+        self._is_behind = False
         self._loss: str | None = None
         self._owing_since = 0.0
         self._heard_at = 0.0
@@ -234,21 +239,46 @@ class Link(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Hand out every report that these bytes complete."""
-        self._heard_at = self._loop.time()
-        try:
-            for report in self._decoder.feed(data):
-                self._deliver(report)
-        except ValueError:
-            _log.exception("a worker sent bytes that are no report; its connection is closed")
-            self.close()
+        """Hand out every report that these bytes complete, now or in the next turns of the loop."""
+        self._hear(data, most=_MOST_AT_ONCE)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end; the supervisor finds out why and tells the mailboxes."""
         if not self.closed.done():
             self.closed.set_result(None)
+        self._hear(b"", most=math.inf)
         for answer in self._inspections:
             answer.cancel()
+
+    def _hear(self, data: bytes, most: float) -> None:
+        """Hand out reports until so many letters have gone out; then others get their turn of the loop first.
+
+        A worker that is faster than its readers has to wait meanwhile.
+        """
+        self._heard_at = self._loop.time()
+        letters = 0
+        try:
+            for report in self._decoder.feed(data):
+                self._deliver(report)
+                letters += len(report.emissions) if isinstance(report, Stepped) else 1
+                if letters >= most:
+                    self._hear_later()
+                    return
+        except ValueError:
+            _log.exception("a worker sent bytes that are no report; its connection is closed")
+            self.close()
+            return
+        if self._is_behind:
+            self._is_behind = False
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def _hear_later(self) -> None:
+        if not self._is_behind:
+            self._is_behind = True
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.pause_reading()
+        self._loop.call_soon(self._hear, b"", _MOST_AT_ONCE)
 
     def _deliver(self, report: AnyReport) -> None:
         match report:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from allod.core.errors import ImportRefused
 from allod.core.ids import TokenId
@@ -70,12 +70,17 @@ class FileTokenCodec:
 
         Special tokens written out in the text become those tokens, as chat templates need it.
         """
-        return tuple(self._tokenizer.encode(text, add_special_tokens=special).ids)
+        return tuple(self._encoding(text, special=special).ids)
 
     def located(self, text: str, places: Sequence[int]) -> tuple[tuple[TokenId, ...], tuple[int | None, ...]]:
         """Text to ids, without added ones, and for each index of a character which of the ids it is in."""
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        encoding = self._encoding(text, special=False)
         return tuple(encoding.ids), tuple(encoding.char_to_token(place) for place in places)
+
+    def _encoding(self, text: str, *, special: bool) -> Encoding:
+        """As the library's `encode`, which alone would stop all other threads while it works."""
+        (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=special)
+        return encoding
 
     def decode(self, tokens: Sequence[TokenId]) -> str:
         """Ids to text, special tokens left out. What is not UTF-8 becomes U+FFFD."""

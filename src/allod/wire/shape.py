@@ -25,6 +25,8 @@ def flaw(text: str) -> str | None:
     """What makes a string unfit to be tokenised, in words; None for a sound one."""
     if "\0" in text:
         return "a NUL character (\\u0000)"
+    if text.isascii():
+        return None  # known without a look, however long it is
     try:
         text.encode()
     except UnicodeEncodeError:

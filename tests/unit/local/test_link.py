@@ -197,3 +197,48 @@ async def test_a_worker_that_waits_for_pictures_owes_nothing() -> None:
     link.dismiss(mailbox)
     await asyncio.sleep(0.02)
     assert link.silent_seconds() > 0.0
+
+
+class Pausing(Wire):
+    """Notes whether it is being read from."""
+
+    reads = True
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
+
+
+async def test_a_flood_of_steps_is_heard_in_turns() -> None:
+    """One turn of the loop hands out a bounded number of letters; meanwhile the worker has to wait."""
+    link, wire = Link(), Pausing()
+    link.connection_made(wire)
+    (submit, mailbox), turns = opened(link), 0
+    steps = [Stepped((Emission(submit.sequences[0], (number,)),)) for number in range(8000)]
+    hear(link, *steps)
+    assert not wire.reads
+    while not wire.reads:
+        turns += 1
+        await asyncio.sleep(0)
+    assert 2 < turns < 100
+    heard = [await mailbox.next() for _ in steps]
+    assert heard == [step.emissions[0] for step in steps]
+
+
+async def test_what_a_worker_said_before_it_went_is_heard() -> None:
+    """A connection that ends in the middle of a flood loses no letter."""
+    link, wire = Link(), Pausing()
+    link.connection_made(wire)
+    submit, mailbox = opened(link)
+    hear(link, *[Stepped((Emission(submit.sequences[0], (number,)),)) for number in range(2000)])
+    link.connection_lost(None)
+    link.lose("gone")
+    heard = [await mailbox.next() for _ in range(2000)]
+    assert heard[-1] == Emission(submit.sequences[0], (1999,))
+    with pytest.raises(ModelUnavailable):
+        await mailbox.next()
