@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.scaffolding.local_house import CARD, PATIENCE_SECONDS, ask, drain, first, house
 
-from allod.core.errors import ModelUnavailable
+from allod.core.errors import Busy, ModelUnavailable
 from allod.core.events import Accepted, Failed, Finished, TextDelta
 
 LONG = 4000
@@ -143,6 +143,16 @@ async def test_a_refusal_after_accepted_is_a_failed(tmp_path: Path) -> None:
         (last,) = await drain(stream)
         assert isinstance(last, Failed)
         assert last.error.message == "no such weights"
+
+
+async def test_a_busy_worker_is_waited_for(tmp_path: Path) -> None:
+    """However short the wait for a model that loads: what one that is there refuses is no answer begun."""
+    flags = ("--step-seconds", "0.3", "--rows", "1", "--queue", "1")
+    async with house(tmp_path, *flags, accept_wait_seconds=0.01) as at:
+        await first(at.stream(ask(max_tokens=40)), TextDelta)
+        await first(at.stream(ask(max_tokens=40)), Accepted)
+        with pytest.raises(Busy):
+            await anext(at.stream(ask(max_tokens=40)))
 
 
 async def test_a_command_that_cannot_be_started_is_told(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ from allod.local.supply import Supplier
 
 _SEED_BYTES = 8
 _SEED_MASK = 2**63 - 1
+_VERDICT_SECONDS = 10.0
+"""Longest that headers wait for a worker that is there. It hears of a request between two steps."""
 
 
 class Leases(Protocol):
@@ -85,7 +87,8 @@ class LocalBackend:
 
         Raises:
             AllodError: before the first event, for everything that can be a 4xx or 503 and is known
-                within `accept_wait_seconds`; what becomes known later is a Failed.
+                in time; what becomes known later is a Failed. For a model that is loading that is
+                `accept_wait_seconds`; a worker that is there says what it thinks in a step or two.
         """
         clock = asyncio.get_running_loop().time
         started_seconds = clock()
@@ -94,10 +97,13 @@ class LocalBackend:
         check(request, prompt.tokens, card)
         order = _Order(request, card, prompt)
         held = AsyncExitStack()
-        opening = asyncio.create_task(self._open(order, held))
+        leased = asyncio.Event()
+        opening = asyncio.create_task(self._open(order, held, leased))
         accepted = False
         try:
             await asyncio.wait({opening}, timeout=self._accept_wait_seconds)
+            if leased.is_set():
+                await asyncio.wait({opening}, timeout=_VERDICT_SECONDS)
             prefix = opening.result().prefix if opening.done() else None
             accepted = True
             yield Accepted(len(prompt.tokens), prefix)
@@ -120,13 +126,19 @@ class LocalBackend:
             await _call_off(opening, held)
         yield last
 
-    async def _open(self, order: _Order, held: AsyncExitStack) -> _Opened:
+    async def _open(self, order: _Order, held: AsyncExitStack, leased: asyncio.Event) -> _Opened:
         """Wait for the model and for the worker's consent; what is then held goes onto the stack.
+
+        Args:
+            order: what is asked for.
+            held: of this request.
+            leased: is set once the model is there.
 
         Raises:
             AllodError: the model cannot be had, or the worker refuses.
         """
         link = await held.enter_async_context(self._residency.lease(order.card))
+        leased.set()
         on_wanted = None
         if self._pictures is not None and order.prompt.pictures:
             laid = {picture.digest: picture for picture in order.prompt.pictures}

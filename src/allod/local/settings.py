@@ -27,7 +27,7 @@ class LocalSettings:
         float, Gt(0), Doc("Wait before a dead worker's first restart; doubles up to 30 seconds.")
     ] = 0.5
     accept_wait_seconds: Annotated[
-        float, Ge(0), Doc("Longest a stream's headers wait for a model that is loading or busy.")
+        float, Ge(0), Doc("Longest a stream's headers wait for a model that is loading.")
     ] = 0.9
     picture_idle_seconds: Annotated[
         float, Gt(0), Doc("A process that makes pictures ready ends when none came for so long.")
