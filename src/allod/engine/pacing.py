@@ -31,6 +31,10 @@ STALL_SHARE = 0.8
 ALONE_SECONDS = 1.0
 """Longest chunk when nobody decodes: a cancel or a newcomer waits for the end of the chunk."""
 
+SLOW_STEPS = 3
+"""Where a decode step takes a large part of the allowed stall, chunks would shrink to a few tokens, for which
+as many weights are read as for many: a step may then take the time of so many decode steps."""
+
 _DECODE_WEIGHT = 0.25
 _PREFILL_WEIGHT = 0.5
 _SLOPE_WEIGHT = 0.5
@@ -153,4 +157,6 @@ class PrefillPacer:
         return (self._decode_seconds or 0.0) if decodes else 0.0
 
     def _allowed_seconds(self, *, decodes: bool) -> float:
-        return self._target_seconds if decodes else ALONE_SECONDS
+        if not decodes:
+            return ALONE_SECONDS
+        return max(self._target_seconds, min(SLOW_STEPS * self._expected_decode(decodes=True), ALONE_SECONDS))
