@@ -17,7 +17,7 @@ from tests.scaffolding.families import DEVICE, write_byte_tokenizer, write_rando
 from allod.core.ids import SegmentId, SequenceId, TokenId
 from allod.core.ports import Runner
 from allod.core.sampling import Sampling
-from allod.core.step import Discard, Join, Keep, Prefill, Restore, Sampled, Split, StepPlan, StepResult
+from allod.core.step import Discard, Draft, Join, Keep, Prefill, Restore, Sampled, Split, StepPlan, StepResult
 from allod.device.base import Platform
 from allod.device.choose import choose
 from allod.runner.load import load
@@ -152,6 +152,76 @@ def test_chunks_do_not_change_the_answer(make_runner: Factory, cuts: tuple[int, 
     prefill(runner, 1, LONG, cuts=cuts)
     tokens = said(steps(runner, ids(1), ANSWER, join(1, LONG, (1, GREEDY))), 1)
     assert tokens == answer(make_runner(), LONG)
+
+
+def draft(runner: Runner, sequence: int, tokens: Sequence[TokenId]) -> list[TokenId]:
+    """What a step says that reads a draft."""
+    plan = StepPlan(decode=ids(sequence), draft=Draft(SequenceId(sequence), tuple(tokens)))
+    result = runner.launch(plan).collect()
+    assert result.seconds > 0
+    return said([result], sequence)
+
+
+@pytest.fixture
+def drafting(runner: Runner) -> Runner:
+    if runner.facts.undrafted_because:
+        pytest.skip(f"no drafts: {runner.facts.undrafted_because}")
+    return runner
+
+
+SEEDED = Sampling(temperature=0.9, top_p=0.9, seed=7)
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SEEDED], ids=["greedy", "seeded"])
+@pytest.mark.parametrize("right", range(5))
+def test_a_draft_changes_nothing_that_is_said(
+    make_runner: Factory, drafting: Runner, sampling: Sampling, right: int
+) -> None:
+    """A row says of a draft what it would have said, and goes on as if there had been none."""
+    expected = answer(make_runner(), LONG, sampling)
+    prefill(drafting, 1, LONG)
+    tokens = said(steps(drafting, ids(1), 1, join(1, LONG, (1, sampling))), 1)
+    wrong = (expected[1 + right] + 1) % 80 + 1 if right < 4 else None
+    drafted = [*expected[1 : 1 + right], *((wrong, 1, 2)[: 3 - min(right, 2)] if wrong is not None else ())]
+    tokens += draft(drafting, 1, drafted)
+    assert tokens == expected[: 2 + right]
+    while len(tokens) < ANSWER:
+        tokens += said(steps(drafting, ids(1), 1), 1)
+    assert tokens == expected
+
+
+def test_draft_after_draft(make_runner: Factory, drafting: Runner) -> None:
+    """A row can be given one draft behind the other; rows that join later find it as it is."""
+    expected = answer(make_runner(), LONG)
+    prefill(drafting, 2, SHORT)
+    prefill(drafting, 1, LONG)
+    tokens = said(steps(drafting, ids(1), 1, join(1, LONG, (1, GREEDY))), 1)
+    tokens += draft(drafting, 1, expected[1:3])
+    tokens += draft(drafting, 1, [expected[4] % 80 + 1])
+    assert tokens == expected[:5]
+    if drafting.facts.batchable:
+        both = steps(drafting, ids(1, 2), 3, join(2, SHORT, (2, GREEDY)))
+        assert said(both, 1)[:1] == expected[5:]
+        assert said(both, 2) == answer(make_runner(), SHORT)[:3]
+
+
+def test_what_a_drafted_row_read_can_be_kept(make_runner: Factory, drafting: Runner) -> None:
+    """Positions that were taken back leave no trace in what is kept of a row."""
+    expected = answer(make_runner(), LONG)
+    prefill(drafting, 1, LONG)
+    said(steps(drafting, ids(1), 1, join(1, LONG, (1, GREEDY))), 1)
+    assert len(draft(drafting, 1, [expected[1], (expected[2] + 1) % 80 + 1, 1, 2])) == 2
+    read = (*LONG, *expected[:2])
+    keep = Keep(SegmentId(1), SequenceId(1), 0, len(read))
+    drafting.launch(StepPlan(keep=(keep,), release=ids(1))).collect()
+    restore = Restore(SequenceId(3), ((SegmentId(1), len(read)),))
+    going_on = (*read, expected[2])
+    results = [
+        drafting.launch(
+            StepPlan(restore=(restore,), join=(join(3, going_on, (3, GREEDY)),), decode=ids(3))
+        ).collect()
+    ]
+    assert said(results, 3) == expected[3:4]
 
 
 def test_a_prompt_of_one_token_joins_without_prefill(runner: Runner):

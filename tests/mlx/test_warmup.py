@@ -8,6 +8,7 @@ import mlx.core as mx
 import pytest
 from tests.scaffolding.families import DEVICE, write_random_model
 
+from allod.core.ports import Flight
 from allod.core.step import ModelFacts, StepPlan
 from allod.device.choose import choose
 from allod.runner.load import load
@@ -15,7 +16,7 @@ from allod.runner.loaded import LoadedModel
 from allod.runner.padding import PaddedNetwork
 from allod.runner.probe import measure
 from allod.runner.settings import RunnerSettings
-from allod.runner.step import MlxFlight, MlxRunner
+from allod.runner.step import MlxRunner
 from allod.runner.warmup import warm_up
 
 ROWS = 5
@@ -37,7 +38,7 @@ class Watched(MlxRunner):
         super().__init__(network, facts)
         self.plans: list[StepPlan] = []
 
-    def launch(self, plan: StepPlan) -> MlxFlight:
+    def launch(self, plan: StepPlan) -> Flight:
         self.plans.append(plan)
         return super().launch(plan)
 

@@ -242,6 +242,8 @@ class EngineMachine(RuleBasedStateMachine):
 
     def check_rows_go_on(self, plan: StepPlan) -> None:
         """What speaks is in the step, unless it is batch work and its time is not now."""
+        if plan.is_empty and self.airborne is not None:
+            return  # the next step needs to know what this one says
         is_urgent = any(record.is_urgent for record in self.records.values())
         for sequence in (*self.runner.rows, *self.runner.parked):
             record = self.records[sequence]
@@ -286,7 +288,7 @@ class EngineMachine(RuleBasedStateMachine):
         """No row is run past its limit, and what is held was reserved."""
         for sequence in plan.decode:
             record = self.records[sequence]
-            record.planned += 1
+            record.planned += 1 + (len(plan.draft.tokens) if plan.draft else 0)
             assert record.planned <= record.max_tokens
         occupancy = self.scheduler.occupancy()
         assert self.runner.kept_bytes == occupancy.prefix_bytes
@@ -327,6 +329,8 @@ class EngineMachine(RuleBasedStateMachine):
             is_stop = record.tokens[-1] in record.submit.stop_tokens
             is_full = len(record.tokens) == record.max_tokens
             assert emission.finish == ("stop" if is_stop else "length" if is_full else None)
+        if plan.draft is not None:
+            self.records[plan.draft.sequence].planned = len(self.records[plan.draft.sequence].tokens)
         restored = sum(isinstance(step, Restore) for step in plan.restore)
         assert len(stepped.progress) <= restored + (plan.prefill is not None)
         for progress in stepped.progress:
@@ -371,7 +375,9 @@ class EngineMachine(RuleBasedStateMachine):
         assert (self.runner.rows, self.runner.parked, self.runner.states) == ((), (), ())
         kept_bytes = self.runner.kept_bytes
         assert self.runner.memory().active_bytes == self.facts.weights_bytes + kept_bytes
-        assert self.scheduler.occupancy() == Occupancy(0, 0, 0, 0, 0, prefix_bytes=kept_bytes)
+        drafts = (self.scheduler.occupancy().drafted_tokens, self.scheduler.occupancy().accepted_tokens)
+        idle = Occupancy(0, 0, 0, 0, 0, 0, 0, 0, kept_bytes, *drafts)
+        assert self.scheduler.occupancy() == idle
 
 
 EngineMachine.TestCase.settings = hypothesis_settings(max_examples=80, stateful_step_count=40, deadline=None)

@@ -147,6 +147,17 @@ PrefixStep = Keep | Split | Discard | Restore
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """What the only row of a step may say next: it reads these tokens behind its last one, all in one step.
+
+    The row takes them as its own as long as each is what it would have said, and says one more.
+    """
+
+    sequence: SequenceId
+    tokens: tuple[TokenId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StepPlan:
     """One step.
 
@@ -160,6 +171,8 @@ class StepPlan:
         restore: what is done about segments once room was made, in this order.
         join: prefilled states that become rows.
         decode: every row of the batch after all that.
+        draft: of the only row, where the step does nothing else and no other is on its way. The next step is
+            launched when this one is collected.
         prefill: the chunk that is read.
         encode: the picture that is looked at; a step has a chunk or this, not both.
     """
@@ -172,6 +185,7 @@ class StepPlan:
     restore: tuple[PrefixStep, ...] = ()
     join: tuple[Join, ...] = ()
     decode: tuple[SequenceId, ...] = ()
+    draft: Draft | None = None
     prefill: Prefill | None = None
     encode: Encode | None = None
 
@@ -224,7 +238,8 @@ class StepResult:
     """What a step produced.
 
     Attributes:
-        sampled: one entry per row of the plan's `decode`, in that order.
+        sampled: one entry per row of the plan's `decode`, in that order; with a draft, one for each token
+            that its row said.
         seconds: how long the device was busy with this step, waiting for earlier steps excluded.
         encoded: what became of the plan's `encode`.
     """
@@ -313,6 +328,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
         sight: what pictures cost; None for a model that does not see.
         blind_because: why a model that could see does not; empty else.
         unkept_because: why states cannot be kept for other prompts; empty when they can.
+        undrafted_because: why rows cannot be given drafts; empty when they can.
         pads_chunks: chunks of a prompt are brought to few lengths (`shapes`); others cost more.
     """
 
@@ -331,6 +347,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
     sight: Sight | None = None
     blind_because: str = ""
     unkept_because: str = ""
+    undrafted_because: str = ""
     pads_chunks: bool = False
 
 

@@ -96,8 +96,9 @@ class Prefixes:
 
     def keep_row(self, choice: Choice) -> None:
         """Keep what a row has read that leaves: its prompt, and all that it said but the last token."""
-        job, read = choice.job, choice.planned - 1
-        if 0 <= read <= len(choice.said):
+        # A draft may have been read beyond the token that ends the answer.
+        job, read = choice.job, min(choice.planned - 1, len(choice.said))
+        if read >= 0:
             key = (*key_of(job.tokens, job.pictures), *choice.said[:read])
             self._keep(job.tenant, key, choice.sequence)
 

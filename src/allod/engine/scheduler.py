@@ -30,6 +30,7 @@ from allod.engine.prefixes import Prefixes
 from allod.engine.queue import FairQueue
 from allod.engine.sequence import Choice, Job, Phase
 from allod.engine.settings import EngineSettings
+from allod.engine.speculation import Speculation
 
 _UNSQUEEZED_TOKENS = 512
 """Down to chunks of this size, memory is left to what is kept; for larger ones some of it is forgotten."""
@@ -49,6 +50,8 @@ class Occupancy:
         picture_bytes: tensors and features of pictures that are held or promised.
         seen_pictures: how many pictures were looked at, from the start.
         prefix_bytes: what is kept of prompts and answers to be read again.
+        drafted_tokens: tokens that rows were given as drafts, from the start.
+        accepted_tokens: those of them that the rows said.
     """
 
     rows: int
@@ -60,6 +63,8 @@ class Occupancy:
     picture_bytes: int = 0
     seen_pictures: int = 0
     prefix_bytes: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 class Scheduler:
@@ -83,6 +88,7 @@ class Scheduler:
         self._pacer = PrefillPacer(settings.max_prefill_chunk_tokens, settings.max_decode_stall_ms / 1000)
         self._pads_chunks = facts.pads_chunks
         self._looking = Looking(facts.sight, self._pacer)
+        self._speculation = Speculation(facts, is_wanted=settings.speculation == "auto")
         self._prefixes = Prefixes(facts, settings, self._pacer, self._spare_bytes)
         self._tickets = 0
         self._chunks: deque[Job] = deque()
@@ -118,6 +124,8 @@ class Scheduler:
             picture_bytes=self._looking.held_bytes,
             seen_pictures=self._looking.seen_count,
             prefix_bytes=self._prefixes.used_bytes,
+            drafted_tokens=self._speculation.drafted_tokens,
+            accepted_tokens=self._speculation.accepted_tokens,
         )
 
     def submit(self, submit: Submit, now_seconds: float) -> Admitted | Refused:
@@ -154,6 +162,8 @@ class Scheduler:
 
     def plan(self) -> StepPlan:
         """The next step. Empty when there is nothing to do before more is known."""
+        if self._speculation.is_flying or self._speculation.waits(self._alone()):
+            return StepPlan()
         keep = self._keep_leaving()
         release = [sequence for lane in self._lanes for sequence in lane.release()]
         before, self._running = self._running, self._interactive if self._interactive.living else self._batch
@@ -168,7 +178,7 @@ class Scheduler:
         plan = StepPlan(keep=keep, release=tuple(release), park=park, resume=resume, join=join, decode=decode)
         if self._running.reading is not None:
             plan = self._with_reading(plan, self._running.reading)
-        return replace(plan, restore=self._prefixes.take())
+        return replace(plan, restore=self._prefixes.take(), draft=self._speculation.draft(self._alone()))
 
     def commit(self, plan: StepPlan, result: StepResult, now_seconds: float) -> Stepped:
         """Take in what a step produced. Tokens of sequences that are gone are dropped."""
@@ -180,12 +190,24 @@ class Scheduler:
                 emissions.append(self._emit(choice, sampled, now_seconds))
         return Stepped(tuple(emissions), self._prefixes.resumed(plan) + self._progress(plan.prefill))
 
+    def _alone(self) -> Choice | None:
+        """The only choice that lives, if its row is the only one."""
+        first, second = self._lanes
+        if len(first.living) + len(second.living) != 1 or len(first.rows) + len(second.rows) != 1:
+            return None
+        return next((row for row in self._running.rows.values() if row.is_living), None)
+
     def _learn(self, plan: StepPlan, result: StepResult) -> None:
         """What the step cost, and what it saw."""
         decodes, encoded = bool(plan.decode), result.encoded
+        if plan.draft is not None:
+            self._speculation.land(len(result.sampled), result.seconds)
+            return
         if encoded is not None and self._looking.commit(encoded):
             return
         chunk_tokens = len(plan.prefill.tokens) if plan.prefill else 0
+        if len(plan.decode) == 1 and not (plan.join or plan.prefill or encoded):
+            self._speculation.observe_plain(result.seconds)
         self._pacer.observe(
             decodes=decodes,
             chunk_tokens=chunk_tokens,

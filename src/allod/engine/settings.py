@@ -1,7 +1,7 @@
 """What the owner can set about scheduling."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_doc import Doc
 from annotated_types import Ge, Le
@@ -13,7 +13,13 @@ class EngineSettings:
 
     max_batch_rows: Annotated[int, Ge(1), Le(512), Doc("Most sequences decoded in one step.")] = 32
     max_decode_stall_ms: Annotated[
-        int, Ge(10), Le(60_000), Doc("Longest a decoding stream waits for another prompt's chunk.")
+        int,
+        Ge(10),
+        Le(60_000),
+        Doc(
+            "Longest a decoding stream waits for another prompt's chunk; three of its own steps where that "
+            "is longer."
+        ),
     ] = 250
     max_prefill_chunk_tokens: Annotated[
         int, Ge(16), Le(16_384), Doc("Most prompt tokens processed at a time when nobody is decoding.")
@@ -25,6 +31,13 @@ class EngineSettings:
     default_max_tokens: Annotated[
         int, Ge(1), Doc("Length limit of an answer when the request names none (and the context allows it).")
     ] = 4096
+    speculation: Annotated[
+        Literal["auto", "off"],
+        Doc(
+            "`auto` lets an answer that repeats what was said before take several tokens in a step, where "
+            "that was measured to be faster; the text stays the same."
+        ),
+    ] = "auto"
     prefix_cache_bytes: Annotated[
         int,
         Ge(0),

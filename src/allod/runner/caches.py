@@ -138,10 +138,11 @@ def _joined(pieces: Sequence[mx.array], room: int) -> mx.array:
 
 def _own(leaf: kinds.LayerCache) -> kinds.LayerCache:
     """A cache of one row that shares arrays with another and changes none of its."""
-    if kind_of(leaf) == SLIDING:
-        # In the order of positions, without what no later one attends to.
-        return leaf.merge([leaf]).extract(0)
     own = copy(leaf)
+    if kind_of(leaf) == SLIDING:
+        keys, values = _arrays_of(leaf)
+        hold(own, _in_order(keys, leaf), _in_order(values, leaf))
+        return own
     for name, value in vars(own).items():
         if isinstance(value, mx.array):
             setattr(own, name, _handle(value))
@@ -150,9 +151,57 @@ def _own(leaf: kinds.LayerCache) -> kinds.LayerCache:
     return own
 
 
+def hold(leaf: kinds.LayerCache, keys: mx.array, values: mx.array, offset: int | None = None) -> None:
+    """Let a cache of one row hold these entries, (1, H, T, D), in the order of positions.
+
+    Args:
+        leaf: of full attention or a window.
+        keys: of the last positions that were read.
+        values: of the same.
+        offset: how many were read; None for as many as it has now.
+    """
+    held: dict[str, object] = {"keys": keys, "values": values}
+    if kind_of(leaf) == SLIDING:
+        held["_idx"] = keys.shape[2]  # mlx-lm's and mlx-vlm's name of the place that is written next
+    vars(leaf).update(held if offset is None else held | {"offset": offset})
+
+
+def _arrays_of(leaf: kinds.LayerCache) -> tuple[mx.array, mx.array]:
+    keyed = cast("kinds.KVCache", leaf)
+    assert keyed.keys is not None
+    assert keyed.values is not None
+    return keyed.keys, keyed.values
+
+
+def _in_order(ring: mx.array, leaf: kinds.LayerCache) -> mx.array:
+    """A copy of what a window holds, in the order of positions, without what no later one attends to.
+
+    Behind the place that is written next stand older entries, once all were written, or none.
+    """
+    place: int = vars(leaf)["_idx"]
+    window = cast("kinds.RotatingKVCache", leaf).max_size
+    if place < ring.shape[2]:
+        before = ring[..., :place, :]
+        is_full = place < cast("kinds.KVCache", leaf).offset
+        ring = mx.concatenate([ring[..., place:, :], before], axis=2) if is_full else before
+    return mx.contiguous(ring[..., max(0, ring.shape[2] - window) :, :])
+
+
 def _handle(value: object) -> object:
     """Another handle of an array: an assignment changes the array it is made on."""
     return mx.array(value) if isinstance(value, mx.array) else value
+
+
+def trim(state: RowState, tokens: int) -> None:
+    """Take back the last positions of a state of one row, all of whose layers grow."""
+    for leaf in _growing(state):
+        leaf.trim(tokens)
+
+
+def why_undrafted(state: RowState) -> str:
+    """Why positions of such a state cannot be taken back; empty when they can."""
+    kinds_there = [kind_of(leaf) for leaf in leaves(state) if not _is_growing(leaf)]
+    return f"its {kinds_there[0]} cannot take back what it took in" if kinds_there else ""
 
 
 def why_alone(state: RowState) -> str:

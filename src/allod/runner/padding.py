@@ -42,8 +42,13 @@ class PaddedNetwork:
         return self._network.make_state()
 
     def logits(self, tokens: mx.array, state: RowState, places: mx.array | None = None) -> mx.array:
-        """Read tokens and score what follows each; see `Network`."""
-        return self._network.logits(tokens, state, places)
+        """Read tokens and score what follows each; see `Network`. Several of one row are padded as well."""
+        rows, count = tokens.shape
+        if rows > 1 or count == 1:
+            return self._network.logits(tokens, state, places)
+        padding = mx.zeros((1, padded_chunk(count) - count), dtype=tokens.dtype)
+        padded = mx.concatenate([tokens, padding], axis=1)
+        return self._network.logits(padded, _padded(state, count), places)[:, :count]
 
     def read(
         self,
@@ -57,15 +62,19 @@ class PaddedNetwork:
         if shown or count == 1:
             self._network.read(tokens, reading, shown, gallery)
             return
-        length = padded_chunk(count)
-        padded = [PaddedLayer(layer, count, length) for layer in reading.state]
-        stand_in = Reading(cast("RowState", padded), reading.extent)
-        self._network.read([*tokens, *(_PADDING_TOKEN,) * (length - count)], stand_in, (), {})
+        stand_in = Reading(_padded(reading.state, count), reading.extent)
+        padding = (_PADDING_TOKEN,) * (padded_chunk(count) - count)
+        self._network.read([*tokens, *padding], stand_in, (), {})
         reading.extent = reading.extent.more(count)
 
     def look(self, tokens: Sequence[TokenId], tensors: Sequence[Tensor]) -> Look:
         """Begin to look at a picture; see `Network`."""
         return self._network.look(tokens, tensors)
+
+
+def _padded(state: RowState, count: int) -> RowState:
+    """What stands for a state while so many tokens are read into it."""
+    return cast("RowState", [PaddedLayer(layer, count, padded_chunk(count)) for layer in state])
 
 
 class PaddedLayer:

@@ -82,6 +82,7 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
         sight=loaded.sight,
         blind_because=loaded.blind_because,
         unkept_because=unkept_because,
+        undrafted_because=caches.why_undrafted(state),
         pads_chunks=loaded.pads_chunks,
     )
     del state

@@ -7,7 +7,7 @@ batch. Filters become one threshold per row; ids keep their order, so no permuta
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import mlx.core as mx
@@ -73,6 +73,10 @@ class SamplerRow:
             tokens = mx.array(said)
             self.seen[tokens] = True
             self.counts = self.counts.at[tokens].add(1.0)
+
+    def ahead(self, tokens: int) -> "SamplerRow":
+        """The row as it will be when so many tokens more are said; for rows without history."""
+        return replace(self, position=self.position + tokens)
 
 
 @dataclass(frozen=True, slots=True)

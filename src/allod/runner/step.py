@@ -11,9 +11,11 @@ import mlx.core as mx
 
 from allod.core.ids import SequenceId
 from allod.core.pictures import Digest, Tensor
+from allod.core.ports import Flight
 from allod.core.sampling import Sampling
 from allod.core.step import (
     Discard,
+    Draft,
     Encoded,
     Join,
     Keep,
@@ -29,6 +31,7 @@ from allod.core.step import (
 )
 from allod.runner import caches
 from allod.runner.caches import RowState
+from allod.runner.drafts import DraftFlight
 from allod.runner.gallery import Gallery
 from allod.runner.masks import Follower, Masks, allowed
 from allod.runner.network import Extent, Network, Reading, Source
@@ -150,10 +153,10 @@ class _Batch:
         row = self.sequences.index(sequence)
         return Source(self.state, self.extents[row], None if len(self.sequences) == 1 else row)
 
-    def advance(self, tokens: mx.array) -> None:
-        """Every row has read its last token, and reads this one next: (B,)."""
+    def advance(self, tokens: mx.array, count: int = 1) -> None:
+        """Every row has read so many tokens, its last one first, and reads this one next: (B,)."""
         self.last = tokens
-        self.extents = [extent.more(1) for extent in self.extents]
+        self.extents = [extent.more(count) for extent in self.extents]
 
     def _batched(self) -> RowState:
         return caches.merge([self.state]) if len(self.sequences) == 1 else self.state
@@ -191,7 +194,7 @@ class MlxRunner:
         """Take what the vision tower reads of a picture, to hold until it is seen or forgotten."""
         self._gallery.receive(digest, tensors)
 
-    def launch(self, plan: StepPlan) -> MlxFlight:
+    def launch(self, plan: StepPlan) -> Flight:
         """Start a step.
 
         The prompt's chunk goes to the device before the decode step, so that the time until the tokens
@@ -209,6 +212,8 @@ class MlxRunner:
         worked += self._obey(plan.restore)
         for join in plan.join:
             self._join(join)
+        if plan.draft is not None:
+            return self._read_draft(plan.draft, started)
         worked += self._prefill(plan.prefill) if plan.prefill else []
         encoded = self._gallery.look(plan.encode) if plan.encode else None
         choice = self._decode() if plan.decode else None
@@ -287,13 +292,33 @@ class MlxRunner:
         mx.async_eval(evaluated)
         return evaluated
 
+    def _read_draft(self, draft: Draft, started: float) -> DraftFlight:
+        batch = self._batch
+        assert batch.last is not None
+        tokens = mx.concatenate([batch.last, mx.array(draft.tokens, dtype=mx.int32)])
+        logits = self._network.logits(tokens[None], batch.state, self._places())[0]
+        (row,) = batch.sampler.rows
+        ahead = Sampler(self._facts.vocabulary, [row.ahead(place) for place in range(len(draft.tokens) + 1)])
+        chosen = ahead.choose(logits).tokens
+        mx.async_eval(chosen)
+
+        def settle(accepted: int, last: mx.array) -> None:
+            caches.trim(batch.state, len(draft.tokens) - accepted)
+            batch.advance(last, accepted + 1)
+            row.position += accepted + 1
+
+        return DraftFlight(draft, chosen, settle, time.perf_counter() - started)
+
+    def _places(self) -> mx.array | None:
+        """(B,) positions of the rows' last tokens, where the network wants to be told."""
+        if not self._network.counts_places:
+            return None
+        return mx.array([extent.place for extent in self._batch.extents], dtype=mx.int32)
+
     def _decode(self) -> Choice:
         batch = self._batch
         assert batch.last is not None
-        places = None
-        if self._network.counts_places:
-            places = mx.array([extent.place for extent in batch.extents], dtype=mx.int32)
-        logits = self._network.logits(batch.last[:, None], batch.state, places)[:, -1, :]
+        logits = self._network.logits(batch.last[:, None], batch.state, self._places())[:, -1, :]
         followers = [row.follower for row in batch.sampler.rows]
         if any(followers):
             # The device works on this step while the host reads the tokens of the last one.

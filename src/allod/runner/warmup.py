@@ -125,10 +125,7 @@ def _fill(layer: kinds.LayerCache, known: kinds.KVCache, tokens: int) -> None:
     held = -(-tokens // kinds.KVCache.step) * kinds.KVCache.step if window is None else min(tokens, window)
     assert known.keys is not None
     assert known.values is not None
-    arrays = [
+    keys, values = (
         mx.zeros((*each.shape[:2], held, each.shape[3]), each.dtype) for each in (known.keys, known.values)
-    ]
-    if window is None:
-        layer.state = (*arrays, tokens)
-    else:
-        layer.state = (*arrays, tokens, 0, window, held)
+    )
+    caches.hold(layer, keys, values, tokens)

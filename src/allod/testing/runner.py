@@ -12,6 +12,7 @@ from allod.core.ids import SequenceId, TokenId
 from allod.core.pictures import Digest, PictureSpan, Tensor
 from allod.core.sampling import Sampling
 from allod.core.step import (
+    Draft,
     Encoded,
     Join,
     Keep,
@@ -179,7 +180,10 @@ class FakeRunner:
         for join in plan.join:
             self._join(join)
         self._require_batch(plan.decode)
-        sampled = tuple(self._decode(sequence) for sequence in plan.decode)
+        if plan.draft is not None:
+            sampled = self._read_draft(plan.draft, plan)
+        else:
+            sampled = tuple(self._decode(sequence) for sequence in plan.decode)
         if plan.prefill is not None:
             self._prefill(plan.prefill)
         require(plan.prefill is None or plan.encode is None, "a step reads a chunk or looks at a picture")
@@ -267,6 +271,19 @@ class FakeRunner:
         row.said += 1
         return Sampled(sequence, row.pending, _scores(row, self._facts.vocabulary))
 
+    def _read_draft(self, draft: Draft, plan: StepPlan) -> tuple[Sampled, ...]:
+        require(plan.decode == (draft.sequence,), "a draft is of the only row")
+        require(not (plan.prefill or plan.encode or plan.join), "a step with a draft does nothing else")
+        require(self._landing.launched == self._landing.collected, "a draft behind a step on its way")
+        require(not self._facts.undrafted_because, "states of this model cannot take a draft back")
+        self._require_tokens(draft.tokens)
+        said: list[Sampled] = []
+        for token in (*draft.tokens, None):
+            said.append(self._decode(draft.sequence))
+            if said[-1].token != token:
+                break
+        return tuple(said)
+
     def _say(self, row: _Row) -> TokenId:
         speech = self._speech
         if speech.stop_after is not None and row.said >= speech.stop_after:
@@ -329,9 +346,11 @@ class FakeRunner:
 
     def _seconds(self, plan: StepPlan, encoded: Encoded | None) -> float:
         decode_seconds = self._costs.decode_seconds if plan.decode else 0.0
+        drafted = len(plan.draft.tokens) if plan.draft else 0
         chunk_tokens = len(plan.prefill.tokens) if plan.prefill else 0
         looking_seconds = encoded.pieces_done * self._costs.piece_seconds if encoded else 0.0
-        return decode_seconds + looking_seconds + chunk_tokens * self._costs.prefill_seconds_per_token
+        read_tokens = chunk_tokens + drafted
+        return decode_seconds + looking_seconds + read_tokens * self._costs.prefill_seconds_per_token
 
 
 def expected_tokens(

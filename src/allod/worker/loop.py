@@ -180,4 +180,6 @@ class EngineLoop:
             picture_bytes=occupancy.picture_bytes,
             seen_pictures=occupancy.seen_pictures,
             prefix_bytes=occupancy.prefix_bytes,
+            drafted_tokens=occupancy.drafted_tokens,
+            accepted_tokens=occupancy.accepted_tokens,
         )

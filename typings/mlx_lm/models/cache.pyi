@@ -25,6 +25,7 @@ class KVCache(LayerCache):
     offset: int
     keys: mx.array | None
     values: mx.array | None
+    def trim(self, n: int) -> int: ...
 
 class RotatingKVCache(LayerCache):
     keep: int

@@ -1,0 +1,179 @@
+"""Drafts: only where they pay, and never another text."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from allod.core.ids import SequenceId
+from allod.core.ports import Flight
+from allod.core.sampling import Sampling
+from allod.core.step import StepPlan
+from allod.engine.scheduler import Scheduler
+from allod.engine.settings import EngineSettings
+from allod.testing.models import submission, tiny_facts
+from allod.testing.runner import FakeCosts, FakeRunner, FakeSpeech
+
+PERIOD = (7, 8, 9, 10, 11, 12, 13)
+LOOP = PERIOD * 40
+CHEAP = FakeCosts(decode_seconds=0.01, prefill_seconds_per_token=0.0001)
+DEAR = FakeCosts(decode_seconds=0.01, prefill_seconds_per_token=0.02)
+
+
+@dataclass
+class House:
+    """Scheduler and runner, driven as the worker drives them."""
+
+    speech: tuple[int, ...]
+    costs: FakeCosts = CHEAP
+    speculation: str = "auto"
+    facts: dict[str, object] = field(default_factory=dict)
+    plans: list[StepPlan] = field(default_factory=list)
+    said: dict[SequenceId, list[int]] = field(default_factory=dict)
+    seconds: float = 0.0
+    airborne: tuple[StepPlan, Flight] | None = None
+
+    def __post_init__(self) -> None:
+        facts = tiny_facts(**self.facts)
+        limits = EngineSettings(speculation=self.speculation)  # pyright: ignore[reportArgumentType]
+        self.scheduler = Scheduler(facts, limits)
+        self.runner = FakeRunner(facts, speech=FakeSpeech(self.speech), costs=self.costs)
+
+    @property
+    def drafts(self) -> list[StepPlan]:
+        return [plan for plan in self.plans if plan.draft]
+
+    def turn(self) -> None:
+        plan = self.scheduler.plan()
+        launched = None
+        if not plan.is_empty:
+            self.plans.append(plan)
+            launched = (plan, self.runner.launch(plan))
+        assert launched or self.airborne or self.scheduler.idle
+        if self.airborne is not None:
+            flown, flight = self.airborne
+            result = flight.collect()
+            self.seconds += result.seconds
+            for emission in self.scheduler.commit(flown, result, 0.0).emissions:
+                self.said.setdefault(emission.sequence, []).extend(emission.tokens)
+        self.airborne = launched
+
+    def run(self, turns: int = 2000) -> None:
+        for _ in range(turns):
+            self.turn()
+            if self.scheduler.idle and self.airborne is None:
+                return
+        raise AssertionError("it does not come to an end")
+
+
+def told(house: House, **changes: object) -> list[int]:
+    """What the row of one request says."""
+    house.scheduler.submit(submission(**{"max_tokens": 200, **changes}), 0.0)
+    house.run()
+    return house.said[SequenceId(0)]
+
+
+def test_what_repeats_is_said_in_fewer_steps_and_is_the_same() -> None:
+    """Where drafts are cheap and right, several tokens come in a step; they are those of plain steps."""
+    drafting, plain = House(LOOP), House(LOOP, speculation="off")
+    assert told(drafting) == told(plain) == list(LOOP[:200])
+    assert not plain.drafts
+    assert len(drafting.plans) < len(plain.plans) / 3
+    assert drafting.seconds < plain.seconds / 3
+
+
+def test_drafts_that_cost_more_than_they_bring_are_given_up() -> None:
+    """On a device where each token of a draft costs as much as a step, little is lost."""
+    drafting, plain = House(LOOP, DEAR), House(LOOP, DEAR, speculation="off")
+    assert told(drafting) == told(plain)
+    assert 1 <= len(drafting.drafts) <= 3
+    # Each length is tried once.
+    assert drafting.seconds - plain.seconds <= 3 * 0.01 + sum((3, 7, 15)) * 0.02
+
+
+@given(st.lists(st.integers(1, 3), min_size=60, max_size=200))
+def test_text_that_only_seems_to_repeat_loses_little(text: list[int]) -> None:
+    """Drafts that are wrong rest ever longer: a tenth more steps at most, beside the first tries."""
+    costs = FakeCosts(decode_seconds=0.01, prefill_seconds_per_token=0.002)
+    drafting, plain = House(tuple(text), costs), House(tuple(text), costs, speculation="off")
+    count = len(text)
+    assert told(drafting, max_tokens=count) == told(plain, max_tokens=count) == text
+    assert drafting.seconds <= 1.1 * plain.seconds + 0.2
+
+
+def test_a_stop_within_a_draft_ends_the_answer() -> None:
+    """What was drafted behind the end is dropped, and the row is released."""
+    speech = (*PERIOD, 20, *PERIOD, 20, *PERIOD, 20, *PERIOD, 30)
+    house = House(speech)
+    said = told(house, stop_tokens=(30,), tokens=(*PERIOD, 20, *PERIOD, 30, 1))
+    assert said == list(speech)
+    assert house.drafts
+    assert not house.runner.rows
+
+
+@pytest.mark.parametrize("max_tokens", range(15, 40))
+def test_a_draft_never_runs_over_the_limit(max_tokens: int) -> None:
+    """However long the answer may be, it is that long."""
+    assert told(House(LOOP), max_tokens=max_tokens) == list(LOOP[:max_tokens])
+
+
+def test_only_a_row_alone_is_given_drafts() -> None:
+    """Beside another row steps are shared, and a newcomer's prompt is read at once."""
+    house = House(LOOP)
+    house.scheduler.submit(submission(max_tokens=150), 0.0)
+    house.scheduler.submit(submission(first=10, max_tokens=60), 0.0)
+    house.run()
+    assert house.drafts
+    assert all(len(plan.decode) == 1 and plan.prefill is None for plan in house.drafts)
+    first_draft = house.plans.index(house.drafts[0])
+    assert all(len(plan.decode) < 2 for plan in house.plans[first_draft:])
+    assert house.said[SequenceId(0)] == list(LOOP[:150])
+    assert house.said[SequenceId(10)] == list(LOOP[:60])
+
+
+@pytest.mark.parametrize("after", range(0, 40, 3))
+def test_a_newcomer_or_a_leaver_at_any_moment_changes_no_text(after: int) -> None:
+    """Whoever comes while a draft flies waits for it and no longer; whoever leaves is released."""
+    house = House(LOOP)
+    house.scheduler.submit(submission(max_tokens=150), 0.0)
+    for _ in range(after):
+        house.turn()
+    house.scheduler.submit(submission(first=10, max_tokens=20), 0.0)
+    for _ in range(after // 2):
+        house.turn()
+    house.scheduler.cancel((SequenceId(0),))
+    house.run()
+    assert house.said[SequenceId(10)] == list(LOOP[:20])
+    assert house.said.get(SequenceId(0), []) == list(LOOP[: len(house.said.get(SequenceId(0), []))])
+    assert not house.runner.rows
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(temperature=0.0, repetition_penalty=1.1),
+        Sampling(temperature=0.0, presence_penalty=0.5),
+        Sampling(temperature=0.0, top_logprobs=2),
+    ],
+)
+def test_rows_that_look_back_get_none(sampling: Sampling) -> None:
+    """Penalties would have to be taken back with what is not accepted; scores are not made for drafts."""
+    house = House(LOOP)
+    assert told(house, samplings=(sampling,)) == list(LOOP[:200])
+    assert not house.drafts
+
+
+def test_a_model_whose_states_keep_everything_gets_none() -> None:
+    """What a window or a recurrent state took in cannot be taken back."""
+    house = House(LOOP, facts={"undrafted_because": "it slides"})
+    assert told(house) == list(LOOP[:200])
+    assert not house.drafts
+
+
+def test_what_a_draft_cost_is_forgotten_in_time() -> None:
+    """A first draft that waited for a compiler does not end drafts for good."""
+    house = House(PERIOD * 500, DEAR, facts={"context_tokens": 10**4})
+    house.scheduler.submit(submission(max_tokens=3000), 0.0)
+    house.run(10**4)
+    assert len(house.drafts) > 3
