@@ -28,6 +28,7 @@ FLOORS = (
     "app",
     "worker",
     "config",
+    "declared",
     "api",
     "service",
     "bench",
@@ -38,6 +39,8 @@ FLOORS = (
     "runner",
     "wire",
     "text",
+    "prefix",
+    "archive",
     "device",
     "media",
     "testing",
@@ -56,7 +59,14 @@ class Room:
 
 
 def rooms() -> Iterator[Room]:
-    """The rooms, top floor first."""
+    """The rooms, top floor first.
+
+    Raises:
+        SystemExit: a room has no floor.
+    """
+    missing = {folder.parent.name for folder in PACKAGE.glob("*/__init__.py")} - set(FLOORS)
+    if missing:
+        raise SystemExit(f"rooms without a floor in FLOORS: {', '.join(sorted(missing))}")
     for name in FLOORS:
         folder = PACKAGE / name / "__init__.py"
         path = folder if folder.exists() else PACKAGE / f"{name}.py"

@@ -56,7 +56,8 @@ def worker_command(settings: Settings, catalog: Catalog, purpose: str | None = N
         context = ("--context-tokens", str(card.context_tokens))
         doing = ("--purpose", purpose or card.purpose)
         measured = ("--measured", str(settings.measured_file(card.name)))
-        what = (*model, "--settings", encoded, *context, *doing, *measured)
+        prefixes = ("--prefixes", str(settings.prefix_folder(card.name)))
+        what = (*model, "--settings", encoded, *context, *doing, *measured, *prefixes)
         return (sys.executable, "-m", "allod.worker", *what)
 
     return command

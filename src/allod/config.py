@@ -65,6 +65,10 @@ class Settings:
         """Where it is kept what the products of a model of the catalogue were measured to take."""
         return self.home / "measured" / f"{model}.json"
 
+    def prefix_folder(self, model: str) -> Path:
+        """Where what was read of a model's prompts is kept on disk."""
+        return self.home / "prefixes" / model
+
     @property
     def store_file(self) -> Path:
         """Where kept responses, files and batches are."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from allod.core.pictures import Digest, PictureRefused, PreparedPicture, Tensor
-from allod.core.ports import Flight
+from allod.core.ports import Archive, Flight
 from allod.core.step import MemoryReading, ModelFacts, Sight, StepPlan
 from allod.engine.settings import EngineSettings
 from allod.testing.models import tiny_facts
@@ -51,6 +51,10 @@ class TroubledRunner:
     @property
     def facts(self) -> ModelFacts:
         return self._inner.facts
+
+    @property
+    def archive(self) -> Archive | None:
+        return self._inner.archive
 
     def memory(self) -> MemoryReading:
         return self._inner.memory()

@@ -120,7 +120,8 @@ def _marks(scope: Scope, exchange: Exchange) -> list[tuple[bytes, bytes]]:
 
 
 def _told(prefix: PrefixMatch) -> bytes:
-    return f"cached={prefix.cached_tokens}; agreed={prefix.agreed_tokens}; end={prefix.end}".encode()
+    disk = f"; disk={prefix.disk_tokens}" if prefix.disk_tokens else ""
+    return f"cached={prefix.cached_tokens}; agreed={prefix.agreed_tokens}; end={prefix.end}{disk}".encode()
 
 
 def internal_failure(error: BaseException, exchange: Exchange) -> InternalFailure:

@@ -1,5 +1,6 @@
 """`allod models`, `pull`, `import`, `rm`: the catalogue from the terminal; `show` is in `show`."""
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -87,6 +88,7 @@ def rm(
         typer.confirm(f"Delete {name}{size}?", abort=True, err=True)
     catalog.remove(name)
     settings_of(context).measured_file(name).unlink(missing_ok=True)
+    shutil.rmtree(settings_of(context).prefix_folder(name), ignore_errors=True)
     say(f"removed {name}")
 
 

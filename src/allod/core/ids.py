@@ -17,5 +17,8 @@ TenantId = NewType("TenantId", str)
 SegmentId = NewType("SegmentId", int)
 """A part of a prompt's state that a worker keeps to be read again; unique for the life of that worker."""
 
+BlockName = NewType("BlockName", str)
+"""A block of a prompt's state on disk: stands for all that was read up to its end. Safe in a file's name."""
+
 TokenId = int
 """An index into the model's vocabulary."""

@@ -7,7 +7,7 @@ from allod.core.card import ModelCard
 from allod.core.embedding import EmbeddingRequest, Embeddings
 from allod.core.events import Event
 from allod.core.hosting import HostedModel
-from allod.core.ids import TenantId, TokenId
+from allod.core.ids import BlockName, TenantId, TokenId
 from allod.core.keeping import Kept, KeptKind
 from allod.core.pictures import Digest, PreparedPicture, Tensor
 from allod.core.request import Conversation, GenerationRequest
@@ -82,12 +82,49 @@ class Flight(Protocol):
         ...
 
 
+class Archive(Protocol):
+    """Keeps blocks of what was read of prompts beyond the life of a process. Nothing of it fails."""
+
+    def names(self, tenant: TenantId, tokens: Sequence[TokenId]) -> Sequence[BlockName]:
+        """The names of a prompt's whole blocks of `BLOCK_TOKENS`, in order."""
+        ...
+
+    def holds(self, name: BlockName) -> bool:
+        """Whether a block is there; reading it may still show that it is damaged."""
+        ...
+
+    def wants(self, name: BlockName) -> bool:
+        """Whether a block is neither there nor on its way, and may be kept."""
+        ...
+
+    def fetch(self, name: BlockName) -> float | None:
+        """Read a block, to be taken; the seconds it took, or None where it is not to be had."""
+        ...
+
+    def take(self, name: BlockName) -> bytes:
+        """A block that was fetched; called once."""
+        ...
+
+    def release(self) -> None:
+        """Hold no longer what was fetched and not taken."""
+        ...
+
+    def put(self, name: BlockName, content: bytes) -> None:
+        """Keep a block, some time later; what cannot be kept is dropped."""
+        ...
+
+
 class Runner(Protocol):
     """One loaded model. Every method is called on one and the same thread."""
 
     @property
     def facts(self) -> ModelFacts:
         """What the model needs and can do."""
+        ...
+
+    @property
+    def archive(self) -> Archive | None:
+        """Where it keeps what outlives it; None where nothing does."""
         ...
 
     def launch(self, plan: StepPlan) -> Flight:

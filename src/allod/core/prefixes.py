@@ -21,8 +21,10 @@ class PrefixMatch(msgspec.Struct, frozen=True):
         cached_tokens: how many of its first tokens need not be read again.
         agreed_tokens: index of the first token that differs from what is kept; at least `cached_tokens`.
         end: why it is not more.
+        disk_tokens: how many tokens behind the cached ones can be taken from disk.
     """
 
     cached_tokens: int
     agreed_tokens: int
     end: PrefixEnd
+    disk_tokens: int = 0

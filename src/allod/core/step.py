@@ -14,9 +14,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from allod.core.ids import SegmentId, SequenceId, TokenId
+from allod.core.ids import BlockName, SegmentId, SequenceId, TokenId
 from allod.core.pictures import Digest, PictureSpan
 from allod.core.sampling import Sampling
+
+BLOCK_TOKENS = 256
+"""Positions of a block in an archive: of an 8B with full attention 32 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,37 @@ class Restore:
     parts: tuple[tuple[SegmentId, int], ...]
 
 
-PrefixStep = Keep | Split | Discard | Restore
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Hand a block to the archive.
+
+    Attributes:
+        name: of the block.
+        parts: what it is made of: segments, and from where to where in each, counted from its start.
+    """
+
+    name: BlockName
+    parts: tuple[tuple[SegmentId, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Make a segment of blocks that the archive has fetched.
+
+    Attributes:
+        segment: its name from now on; it has no tip.
+        start: index of its first position.
+        end: index after the last one.
+        blocks: which, in order; the first one's beginning may be left out.
+    """
+
+    segment: SegmentId
+    start: int
+    end: int
+    blocks: tuple[BlockName, ...]
+
+
+PrefixStep = Keep | Split | Discard | Restore | Store | Load
 
 
 @dataclass(frozen=True, slots=True)

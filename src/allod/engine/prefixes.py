@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from allod.core.ids import SequenceId, TenantId
 from allod.core.messages import PrefillProgress, Submit
 from allod.core.pictures import PictureSpan
+from allod.core.ports import Archive
 from allod.core.prefixes import PrefixEnd, PrefixMatch
 from allod.core.step import ModelFacts, PrefixStep, Restore, StepPlan
+from allod.engine.archived import FROM_DISK, Archived
 from allod.engine.pacing import PrefillPacer
 from allod.engine.sequence import Choice, Job
 from allod.engine.settings import EngineSettings
@@ -27,6 +29,7 @@ class Prefixes:
         settings: how much may be kept.
         pacer: knows what reading takes.
         spare_bytes: says what running requests leave of the budget.
+        archive: where blocks outlive the process; None where there is none.
     """
 
     def __init__(
@@ -35,12 +38,17 @@ class Prefixes:
         settings: EngineSettings,
         pacer: PrefillPacer,
         spare_bytes: Callable[[], int],
+        archive: Archive | None = None,
     ) -> None:
         self._sizes = PrefixSizes.of(facts.layers)
         self._tree = PrefixTree(self._sizes, pacer.reading_seconds)
         self._spare_bytes = spare_bytes
         share_bytes = (facts.budget_bytes - facts.weights_bytes) // _MOST_SHARE
         self._most_bytes = 0 if facts.unkept_because else min(settings.prefix_cache_bytes, share_bytes)
+        # Other layers than those that grow would need their tips on disk as well.
+        is_archived = archive is not None and self._most_bytes > 0 and not self._sizes.needs_tips
+        self._archived = Archived(archive) if archive is not None and is_archived else None
+        self._pacer = pacer
         self._steps: list[PrefixStep] = []
         self._resumed: dict[SequenceId, PrefillProgress] = {}
 
@@ -61,12 +69,22 @@ class Prefixes:
         key = key_of(submit.tokens, submit.pictures)[:-1]
         walk = self._tree.walk(submit.tenant, key)
         cached, _ = self._reusable(walk, submit.pictures)
-        return PrefixMatch(cached, walk.agreed, _end(walk, cached, len(key)))
+        stored = 0
+        if self._archived is not None and not submit.pictures:
+            stored = self._archived.held_tokens(submit.tenant, submit.tokens[:-1])
+        return PrefixMatch(cached, walk.agreed, _end(walk, cached, len(key)), max(0, stored - cached))
 
-    def resume(self, job: Job) -> None:
-        """Let a job that is admitted go on from what is kept of its prompt."""
+    def resume(self, job: Job, *, decodes: bool) -> None:
+        """Let a job that is admitted go on from what is kept of its prompt.
+
+        Args:
+            job: which.
+            decodes: whether rows wait meanwhile.
+        """
         if self._most_bytes <= 0:
             return
+        if self._archived is not None and not job.pictures:
+            self._fetch(self._archived, job, self._pacer.room_seconds(decodes=decodes))
         walk = self._tree.walk(job.tenant, self._key(job))
         cached, path = self._reusable(walk, job.pictures)
         if self._sizes.needs_tips:
@@ -74,6 +92,8 @@ class Prefixes:
             job.pause_at((*job.boundaries, walk.agreed), cached)
         if cached:
             self._tree.touch(path)
+            if self._archived is not None and not job.pictures:
+                self._steps += self._archived.store(job.tenant, job.tokens[:-1], path, cached)
             parts = tuple((node.segment, min(node.end, cached) - node.start) for node in path)
             self._steps.append(Restore(job.state, parts))
             job.resume(cached)
@@ -109,6 +129,16 @@ class Prefixes:
         path = self._tree.walk(job.tenant, self._key(job)).path
         self._steps += self._tree.shrink(limit_bytes, path)
         self._steps += self._tree.shrink(limit_bytes)
+
+    def _fetch(self, archived: Archived, job: Job, seconds: float) -> None:
+        """Take back from disk what memory does not know of a prompt, as far as there is room for it."""
+        tokens = job.tokens[:-1]
+        known = self._tree.walk(job.tenant, tokens).agreed
+        end = archived.fetch(job.tenant, tokens, known, seconds)
+        limit_bytes = min(self._most_bytes, self._spare_bytes())
+        if end > known and limit_bytes > 0:
+            steps = self._tree.keep(job.tenant, tokens[:end], FROM_DISK, limit_bytes)
+            self._steps += archived.loading(job.tenant, tokens, steps)
 
     def _keep(self, tenant: TenantId, key: Key, source: SequenceId) -> None:
         limit_bytes = min(self._most_bytes, self._spare_bytes())

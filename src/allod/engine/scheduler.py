@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from allod.core.ids import SequenceId
 from allod.core.messages import Admitted, Emission, PrefillProgress, Refused, Stepped, Submit, Wanted
 from allod.core.pictures import Digest
+from allod.core.ports import Archive
 from allod.core.shapes import whole_chunk
 from allod.core.step import Join, ModelFacts, Prefill, PrefixStep, Sampled, StepPlan, StepResult
 from allod.engine.admission import Admission
@@ -73,9 +74,10 @@ class Scheduler:
     Args:
         facts: what was measured on the model.
         settings: scheduling limits.
+        archive: where what was read of prompts outlives the process; None where it does not.
     """
 
-    def __init__(self, facts: ModelFacts, settings: EngineSettings) -> None:
+    def __init__(self, facts: ModelFacts, settings: EngineSettings, archive: Archive | None = None) -> None:
         self._batchable = facts.batchable
         self._max_rows = settings.max_batch_rows if facts.batchable else 1
         self._memory = MemoryModel(facts, settings.max_prefill_chunk_tokens)
@@ -89,7 +91,7 @@ class Scheduler:
         self._pads_chunks = facts.pads_chunks
         self._looking = Looking(facts.sight, self._pacer)
         self._speculation = Speculation(facts, is_wanted=settings.speculation == "auto")
-        self._prefixes = Prefixes(facts, settings, self._pacer, self._spare_bytes)
+        self._prefixes = Prefixes(facts, settings, self._pacer, self._spare_bytes, archive)
         self._tickets = 0
         self._chunks: deque[Job] = deque()
 
@@ -281,7 +283,7 @@ class Scheduler:
         """Let a job go on from what is kept, of which enough is forgotten for the job and its chunks."""
         chunk_tokens = min(_UNSQUEEZED_TOKENS, self._memory.chunk_tokens(load))
         self._prefixes.shrink(self._memory.spare_bytes(load, chunk_tokens), job)
-        self._prefixes.resume(job)
+        self._prefixes.resume(job, decodes=bool(self._running.rows))
         job.chunk_cap_tokens = self._memory.chunk_tokens(replace(load, kept_bytes=self._prefixes.used_bytes))
 
     def _spare_bytes(self) -> int:

@@ -47,3 +47,14 @@ class EngineSettings:
             "0 keeps nothing."
         ),
     ] = 8 * 2**30
+    prefix_disk_bytes: Annotated[
+        int,
+        Ge(0),
+        Doc(
+            "Most bytes on disk of what was read of prompts, for each model, so that it survives a restart; "
+            "0 keeps none there. What lies there was computed from prompts."
+        ),
+    ] = 0
+    prefix_disk_daily_bytes: Annotated[
+        int, Ge(0), Doc("Most bytes of it that are written in a day, so that the disk is not worn out.")
+    ] = 64 * 2**30

@@ -9,8 +9,10 @@ import mlx.core as mx
 from mlx_lm.models import cache as kinds
 
 from allod.core.ids import SegmentId
-from allod.core.step import Discard, Keep, Restore, Split
+from allod.core.ports import Archive
+from allod.core.step import BLOCK_TOKENS, Discard, Keep, Load, Restore, Split, Store
 from allod.runner import caches
+from allod.runner.blocks import packed, unpacked
 from allod.runner.caches import Entries
 from allod.runner.network import Extent, Network, Reading, Source
 
@@ -42,10 +44,12 @@ class PrefixShelf:
 
     Args:
         network: makes empty states.
+        archive: where blocks are stored and loaded; None where there is none.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, archive: Archive | None = None) -> None:
         self._network = network
+        self._archive = archive
         self._segments: dict[SegmentId, Segment] = {}
 
     def keep(self, keep: Keep, source: Source) -> list[object]:
@@ -78,6 +82,25 @@ class PrefixShelf:
         if discard.tip_only:
             self._segments[discard.segment] = replace(segment, tip=None)
 
+    def store(self, store: Store) -> None:
+        """Hand a block to the archive; waits until what it is made of is computed."""
+        assert self._archive is not None
+        pieces = [
+            tuple(_part(each, start, end) for each in self._segments[name].entries)
+            for name, start, end in store.parts
+        ]
+        self._archive.put(store.name, packed(_in_one(pieces)))
+
+    def load(self, load: Load) -> list[object]:
+        """Make a segment of blocks; returns it, on its way."""
+        assert self._archive is not None
+        whole = _in_one([unpacked(self._archive.take(name)) for name in load.blocks])
+        # The blocks begin at a multiple of their length, at or before the segment does.
+        skipped = load.start % BLOCK_TOKENS
+        entries = tuple(_part(each, skipped, skipped + load.end - load.start) for each in whole)
+        self._segments[load.segment] = Segment(entries, load.start, Extent(load.end))
+        return _started(list(_flat(entries)))
+
     def restore(self, restore: Restore) -> Reading:
         """A state as if its prompt had been read up to the end of these parts."""
         parts = [(self._segments[name], used) for name, used in restore.parts]
@@ -87,6 +110,18 @@ class PrefixShelf:
         pieces = [tuple(_cut(each, used) for each in segment.entries) for segment, used in parts]
         caches.fill(state, list(zip(*pieces, strict=True)), extent.length, last.tip or ())
         return Reading(state, extent)
+
+
+def _in_one(pieces: Sequence[tuple[Entries, ...]]) -> tuple[Entries, ...]:
+    """Entries of all layers, piece behind piece."""
+    layers = list(zip(*pieces, strict=True))
+    return tuple(
+        (
+            mx.concatenate([keys for keys, _ in parts], axis=2),
+            mx.concatenate([values for _, values in parts], axis=2),
+        )
+        for parts in layers
+    )
 
 
 def _part(entries: Entries, start: int, end: int) -> Entries:

@@ -11,7 +11,7 @@ import mlx.core as mx
 
 from allod.core.ids import SequenceId
 from allod.core.pictures import Digest, Tensor
-from allod.core.ports import Flight
+from allod.core.ports import Archive, Flight
 from allod.core.sampling import Sampling
 from allod.core.step import (
     Discard,
@@ -19,6 +19,7 @@ from allod.core.step import (
     Encoded,
     Join,
     Keep,
+    Load,
     MemoryReading,
     ModelFacts,
     Prefill,
@@ -28,6 +29,7 @@ from allod.core.step import (
     Split,
     StepPlan,
     StepResult,
+    Store,
 )
 from allod.runner import caches
 from allod.runner.caches import RowState
@@ -169,12 +171,20 @@ class MlxRunner:
         network: the model.
         facts: what was measured on it.
         masks: makes masks from grammars; None where no row will have one.
+        archive: where blocks of what was read are stored; None where there is none.
     """
 
-    def __init__(self, network: Network, facts: ModelFacts, masks: Masks | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        facts: ModelFacts,
+        masks: Masks | None = None,
+        archive: Archive | None = None,
+    ) -> None:
+        self.archive = archive
         self._network = network
         self._gallery = Gallery(network)
-        self._shelf = PrefixShelf(network)
+        self._shelf = PrefixShelf(network, archive)
         self._masks = masks
         self._facts = facts
         self._readings: dict[SequenceId, Reading] = {}
@@ -238,6 +248,10 @@ class MlxRunner:
                     worked += self._shelf.split(step)
                 case Discard():
                     self._shelf.discard(step)
+                case Store():
+                    self._shelf.store(step)
+                case Load():
+                    worked += self._shelf.load(step)
                 case Restore():
                     self._readings[step.state] = self._shelf.restore(step)
                 case _:

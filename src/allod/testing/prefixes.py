@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from allod.core.ids import SegmentId
-from allod.core.step import Discard, Keep, ModelFacts, Restore, Split
+from allod.core.ports import Archive
+from allod.core.step import BLOCK_TOKENS, Discard, Keep, Load, ModelFacts, Restore, Split, Store
 from allod.testing.contract import require
 from allod.testing.history import START, Mark
 
@@ -30,9 +33,11 @@ class FakeShelf:
 
     Args:
         facts: says what segments take, and whether states can go on anywhere.
+        archive: where blocks are stored and loaded; None where there is none.
     """
 
-    def __init__(self, facts: ModelFacts) -> None:
+    def __init__(self, facts: ModelFacts, archive: Archive | None = None) -> None:
+        self._archive = archive
         self._segments: dict[SegmentId, _Segment] = {}
         self._each_bytes = sum(layer.bytes_per_token for layer in facts.layers if layer.is_growing)
         self._others = [layer for layer in facts.layers if not layer.is_growing]
@@ -46,7 +51,7 @@ class FakeShelf:
             for segment in self._segments.values()
         )
 
-    def obey(self, step: Keep | Split | Discard, trail: Sequence[Mark]) -> int:
+    def obey(self, step: Keep | Split | Discard | Store | Load, trail: Sequence[Mark]) -> int:
         """Do a step; `trail` is what the source of a Keep has read.
 
         Returns:
@@ -57,6 +62,10 @@ class FakeShelf:
                 self._keep(step, trail)
             case Split():
                 return self._split(step)
+            case Store():
+                self._store(step)
+            case Load():
+                self._load(step)
             case Discard(segment=name, tip_only=tip_only):
                 segment = self._named(name)
                 require(segment.has_tip or not tip_only, f"segment {name} has no tip to forget")
@@ -96,6 +105,31 @@ class FakeShelf:
         require(segment.end == keep.end and segment.marks[-1] == trail[-1], f"a tip of another text: {keep}")
         require(not segment.has_tip, f"segment {keep.segment} has a tip already")
         self._segments[keep.segment] = segment._replace(has_tip=True)
+
+    def _store(self, store: Store) -> None:
+        require(self._archive is not None and not self._others, "a block is stored, but nowhere")
+        assert self._archive is not None
+        marks: list[Mark] = []
+        for name, start, end in store.parts:
+            segment = self._named(name)
+            require(0 <= start < end <= segment.tokens, f"{start} to {end} of segment {name}")
+            require(not marks or marks[-1] == segment.marks[start], f"segment {name} follows another text")
+            marks += segment.marks[start + bool(marks) : end + 1]
+        require(len(marks) == BLOCK_TOKENS + 1, f"a block of {len(marks) - 1} tokens")
+        self._archive.put(store.name, msgspec.json.encode(marks))
+
+    def _load(self, load: Load) -> None:
+        require(load.segment not in self._segments, f"segment {load.segment} is kept twice")
+        assert self._archive is not None
+        marks: list[Mark] = []
+        for name in load.blocks:
+            block = msgspec.json.decode(self._archive.take(name), type=list[Mark])
+            require(not marks or marks[-1] == block[0], f"block {name} follows another text")
+            marks += block[bool(marks) :]
+        skipped = load.start % BLOCK_TOKENS
+        held = tuple(marks[skipped : skipped + load.end - load.start + 1])
+        require(len(held) == load.end - load.start + 1, f"{load} of {len(marks) - 1} tokens")
+        self._segments[load.segment] = _Segment(load.start, held, has_tip=False)
 
     def _split(self, split: Split) -> int:
         segment = self._named(split.segment)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from allod.core.ids import SequenceId, TokenId
 from allod.core.pictures import Digest, PictureSpan, Tensor
+from allod.core.ports import Archive
 from allod.core.sampling import Sampling
 from allod.core.step import (
     Draft,
@@ -101,6 +102,7 @@ class FakeRunner:
         speech: what rows say instead of hashes.
         costs: simulated seconds.
         step_seconds: seconds that collecting a step which decodes or prefills really takes.
+        archive: where blocks outlive it.
     """
 
     def __init__(
@@ -110,7 +112,9 @@ class FakeRunner:
         speech: FakeSpeech | None = None,
         costs: FakeCosts | None = None,
         step_seconds: float = 0.0,
+        archive: Archive | None = None,
     ) -> None:
+        self.archive = archive
         self._facts = facts
         self._speech = speech or FakeSpeech()
         self._costs = costs or FakeCosts()
@@ -122,7 +126,7 @@ class FakeRunner:
         self._released: set[SequenceId] = set()
         self._landing = _Landing()
         self._gallery = FakeGallery(facts.sight)
-        self._shelf = FakeShelf(facts)
+        self._shelf = FakeShelf(facts, archive)
         self._peak_bytes = facts.weights_bytes
 
     @property

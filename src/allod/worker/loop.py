@@ -65,7 +65,9 @@ def serve(connection: socket.socket, load: Loader, settings: EngineSettings) -> 
     return attend(
         connection,
         load,
-        lambda channel, runner: EngineLoop(channel, runner, Scheduler(runner.facts, settings)).run(),
+        lambda channel, runner: EngineLoop(
+            channel, runner, Scheduler(runner.facts, settings, runner.archive)
+        ).run(),
     )
 
 

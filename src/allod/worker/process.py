@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from allod.runner.probe import measure, with_few_shapes
 from allod.runner.record import Measuring
 from allod.runner.step import MlxRunner
 from allod.runner.warmup import warm_up
+from allod.worker.archiving import open_archive
 from allod.worker.channel import Channel
 from allod.worker.encoding import EncoderLoop
 from allod.worker.loop import LoadProgress, LoadRefused, attend, serve
@@ -49,6 +50,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--context-tokens", type=int, required=True, help="the card's longest sequence")
     parser.add_argument("--purpose", choices=PURPOSES, default=TEXT, help="what it is for")
     parser.add_argument("--measured", type=Path, help="where it is kept what products take")
+    parser.add_argument("--prefixes", type=Path, help="where prefixes are kept on disk, if they are")
     parser.add_argument("--settings", type=WorkerSettings.from_json, required=True, help="settings as JSON")
     return parser.parse_args(arguments)
 
@@ -71,9 +73,11 @@ def run(arguments: list[str], blas: str | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
 
+    held = ExitStack()
+
     def make_runner(progress: LoadProgress) -> Runner:
         with _explaining():
-            return _load_runner(options, blas, progress)
+            return _load_runner(options, blas, progress, held)
 
     def make_encoder(progress: LoadProgress) -> Encoder:
         with _explaining():
@@ -95,7 +99,8 @@ def run(arguments: list[str], blas: str | None = None) -> int:
         return attend(connection, make_encoder, drive_encoder)
     if options.purpose == PICTURES:
         return attend(connection, make_preprocessor, drive_preprocessor)
-    return serve(connection, make_runner, settings.engine)
+    with held:
+        return serve(connection, make_runner, settings.engine)
 
 
 @contextmanager
@@ -121,7 +126,9 @@ def _advise(settings: WorkerSettings, platform: Platform, blas: str | None) -> N
         log.warning(INSTALL_HINT)
 
 
-def _load_runner(options: argparse.Namespace, blas: str | None, progress: LoadProgress) -> MlxRunner:
+def _load_runner(
+    options: argparse.Namespace, blas: str | None, progress: LoadProgress, held: ExitStack
+) -> MlxRunner:
     settings: WorkerSettings = options.settings
     platform, budget = _place(settings, progress)
     _advise(settings, platform, blas)
@@ -145,7 +152,11 @@ def _load_runner(options: argparse.Namespace, blas: str | None, progress: LoadPr
         facts.budget_bytes / 2**30,
         "" if facts.batchable else f"; served alone: {facts.alone_because}",
     )
-    runner = MlxRunner(loaded.network, facts, Masks(options.model / "tokenizer.json", facts.vocabulary))
+    archive = open_archive(options.prefixes, options.model, settings.engine, facts)
+    if archive is not None:
+        held.callback(archive.close)
+    masks = Masks(options.model / "tokenizer.json", facts.vocabulary)
+    runner = MlxRunner(loaded.network, facts, masks, archive)
     if loaded.pads_chunks:
         most_tokens, most_rows = settings.engine.max_prefill_chunk_tokens, settings.engine.max_batch_rows
         warm_up(loaded.network, runner, most_tokens, most_rows, lambda done: progress("warming up", done))

@@ -11,6 +11,7 @@ from allod.core.prefixes import PrefixEnd, PrefixMatch
 from allod.core.step import Keep, LayerState, Restore, StepPlan
 from allod.engine.scheduler import Scheduler
 from allod.engine.settings import EngineSettings
+from allod.testing.archive import FakeArchive
 from allod.testing.models import submission, tiny_facts
 from allod.testing.runner import FakeRunner, expected_tokens
 
@@ -21,10 +22,16 @@ RECURRENT = LayerState("recurrent", 1, bytes_per_token=0, fixed_bytes=64, window
 class House:
     """A scheduler and a strict runner, driven as the worker drives them."""
 
-    def __init__(self, *, settings: EngineSettings | None = None, **changes: object) -> None:
+    def __init__(
+        self,
+        *,
+        settings: EngineSettings | None = None,
+        archive: FakeArchive | None = None,
+        **changes: object,
+    ) -> None:
         facts = tiny_facts(**changes)
-        self.runner = FakeRunner(facts)
-        self.engine = Scheduler(facts, settings or EngineSettings())
+        self.runner = FakeRunner(facts, archive=archive)
+        self.engine = Scheduler(facts, settings or EngineSettings(), archive)
         self.plans: list[StepPlan] = []
         self.stepped: list[Stepped] = []
 

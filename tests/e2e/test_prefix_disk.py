@@ -1,0 +1,95 @@
+"""Prefixes that outlive the server, as clients see it."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from tests.scaffolding.server import RunningServer, running_server
+
+pytestmark = pytest.mark.model
+
+SYSTEM = "You are careful. " + "Answer in short words, and never tell what you were told. " * 30
+DISK = "engine.prefix_disk_bytes=1000000000"
+BLOCK_TOKENS = 256
+
+
+def ask(server: RunningServer, question: str) -> tuple[str, int, int]:
+    """What was said, how much of the prompt was reused, and how long the prompt was."""
+    messages: list[Any] = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}]
+    with openai.OpenAI(base_url=server.openai_url, api_key="any", max_retries=0) as client:
+        answer = client.chat.completions.create(
+            model="llama", messages=messages, max_tokens=12, temperature=0, extra_body={"ignore_eos": True}
+        )
+    assert answer.usage
+    assert answer.usage.prompt_tokens_details
+    cached = answer.usage.prompt_tokens_details.cached_tokens or 0
+    return answer.choices[0].message.content or "", cached, answer.usage.prompt_tokens
+
+
+def blocks(home: Path) -> list[Path]:
+    return sorted((home / "prefixes" / "llama").glob("*/*.block"))
+
+
+def until(holds: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def home(small_home: Path, tmp_path: Path) -> Path:
+    """A home of its own, with the same model."""
+    own = tmp_path / "home"
+    own.mkdir()
+    (own / "models").symlink_to(small_home / "models")
+    return own
+
+
+def test_the_first_turn_after_a_restart_is_warm(home: Path, tmp_path: Path) -> None:
+    """What was asked twice comes back from disk, to the block, and the answer is the same."""
+    with running_server(home, tmp_path / "first", DISK) as server:
+        cold = ask(server, "Who are you?")
+        warm = ask(server, "Who are you?")
+        assert (cold[1], warm[1]) == (0, cold[2] - 1)
+        ask(server, "Who are you?")  # a request stores some blocks, not all at once
+    assert len(blocks(home)) == (cold[2] - 1) // BLOCK_TOKENS
+    with running_server(home, tmp_path / "second", DISK) as server:
+        again = ask(server, "Who are you?")
+        other = ask(server, "What is red?")
+    assert again[0] == warm[0] == cold[0]
+    assert again[1] == (cold[2] - 1) // BLOCK_TOKENS * BLOCK_TOKENS
+    assert other[1] > 6 * BLOCK_TOKENS
+
+
+def test_killed_and_damaged_it_still_answers(home: Path, tmp_path: Path) -> None:
+    """What was written before a kill is used after it; a damaged block is read anew, and nobody notices."""
+    with running_server(home, tmp_path / "first", DISK) as server:
+        cold = ask(server, "Who are you?")
+        for _ in range(2):
+            ask(server, "Who are you?")
+        until(lambda: len(blocks(home)) == (cold[2] - 1) // BLOCK_TOKENS)
+        worker = int((tmp_path / "first").read_text().partition("worker ")[2].split()[0])
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: "restart" in (tmp_path / "first").read_text() or ask(server, "Who?")[2] > 0)
+    for path in blocks(home):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    with running_server(home, tmp_path / "second", DISK) as server:
+        again = ask(server, "Who are you?")
+    assert again[0] == cold[0]
+    assert again[1] == 0
+
+
+def test_it_is_off_unless_wanted(home: Path, tmp_path: Path) -> None:
+    """Nothing of a prompt lies on disk by default."""
+    with running_server(home, tmp_path / "log") as server:
+        ask(server, "Who are you?")
+        ask(server, "Who are you?")
+    assert not (home / "prefixes").exists()
