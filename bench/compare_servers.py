@@ -122,6 +122,8 @@ def main() -> int:
     parser.add_argument("bench", nargs="*", help="arguments of `allod bench run`, after --")
     options = parser.parse_args()
     servers: Sequence[Server] = options.server
+    # What was started is ended however this ends.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with contextlib.ExitStack() as stack:
         groups: list[int] = []
         for server in servers:

@@ -16,7 +16,7 @@ from allod.archive.files import PARTIAL, SUFFIX, file_bytes, read_block, write_b
 from allod.archive.naming import block_names
 from allod.core.ids import BlockName, TenantId, TokenId
 
-_MOST_WAITING = 8
+_MOST_WAITING = 4
 """Blocks on their way to the disk; of more nothing is kept, for memory is worth more than they are."""
 
 _CLOSE_SECONDS = 5.0

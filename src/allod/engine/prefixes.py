@@ -74,17 +74,19 @@ class Prefixes:
             stored = self._archived.held_tokens(submit.tenant, submit.tokens[:-1])
         return PrefixMatch(cached, walk.agreed, _end(walk, cached, len(key)), max(0, stored - cached))
 
-    def resume(self, job: Job, *, decodes: bool) -> None:
+    def resume(self, job: Job, spare_bytes: int, *, decodes: bool) -> None:
         """Let a job that is admitted go on from what is kept of its prompt.
 
         Args:
             job: which.
+            spare_bytes: what it leaves of the budget, running requests included.
             decodes: whether rows wait meanwhile.
         """
         if self._most_bytes <= 0:
             return
         if self._archived is not None and not job.pictures:
-            self._fetch(self._archived, job, self._pacer.room_seconds(decodes=decodes))
+            seconds = self._pacer.room_seconds(decodes=decodes)
+            self._fetch(self._archived, job, min(self._most_bytes, spare_bytes), seconds)
         walk = self._tree.walk(job.tenant, self._key(job))
         cached, path = self._reusable(walk, job.pictures)
         if self._sizes.needs_tips:
@@ -130,12 +132,11 @@ class Prefixes:
         self._steps += self._tree.shrink(limit_bytes, path)
         self._steps += self._tree.shrink(limit_bytes)
 
-    def _fetch(self, archived: Archived, job: Job, seconds: float) -> None:
+    def _fetch(self, archived: Archived, job: Job, limit_bytes: int, seconds: float) -> None:
         """Take back from disk what memory does not know of a prompt, as far as there is room for it."""
         tokens = job.tokens[:-1]
         known = self._tree.walk(job.tenant, tokens).agreed
         end = archived.fetch(job.tenant, tokens, known, seconds)
-        limit_bytes = min(self._most_bytes, self._spare_bytes())
         if end > known and limit_bytes > 0:
             steps = self._tree.keep(job.tenant, tokens[:end], FROM_DISK, limit_bytes)
             self._steps += archived.loading(job.tenant, tokens, steps)

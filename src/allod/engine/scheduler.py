@@ -282,8 +282,9 @@ class Scheduler:
     def _admit_beside_kept(self, job: Job, load: Load) -> None:
         """Let a job go on from what is kept, of which enough is forgotten for the job and its chunks."""
         chunk_tokens = min(_UNSQUEEZED_TOKENS, self._memory.chunk_tokens(load))
-        self._prefixes.shrink(self._memory.spare_bytes(load, chunk_tokens), job)
-        self._prefixes.resume(job, decodes=bool(self._running.rows))
+        spare_bytes = self._memory.spare_bytes(load, chunk_tokens)
+        self._prefixes.shrink(spare_bytes, job)
+        self._prefixes.resume(job, spare_bytes, decodes=bool(self._running.rows))
         job.chunk_cap_tokens = self._memory.chunk_tokens(replace(load, kept_bytes=self._prefixes.used_bytes))
 
     def _spare_bytes(self) -> int:

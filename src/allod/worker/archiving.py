@@ -12,7 +12,7 @@ from allod.archive.secret import home_secret
 from allod.core.step import ModelFacts
 from allod.engine.settings import EngineSettings
 
-_SECRET_FILE = "secret"
+_SECRET_FILE = ".secret"
 _IDENTITY_BYTES = 12
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,8 @@ def open_archive(
 
 def identity_of(model: Path, facts: ModelFacts) -> str:
     """What a model's states depend on: its files, the form it computes in, the device, MLX, the layers."""
-    files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in model.iterdir())
+    told = [*model.glob("*.safetensors"), *model.glob("config.json")]
+    files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in told)
     parts = (files, facts.compute, facts.device, mx.__version__, facts.layers)
     return hashlib.blake2b(msgspec.json.encode(parts), digest_size=_IDENTITY_BYTES).hexdigest()
 

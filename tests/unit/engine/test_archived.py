@@ -123,6 +123,14 @@ def test_no_room_loads_nothing_and_holds_nothing() -> None:
     assert len(archive._fetched) <= 1
 
 
+def test_the_job_itself_has_its_room() -> None:
+    """What comes from disk leaves room for the row that goes on from it: the runner would refuse else."""
+    archive = FakeArchive()
+    answer = stored(archive)
+    house = House(archive=archive, budget_bytes=11_300)
+    assert house.ask(prompt(700)) == answer
+
+
 def test_another_tenant_gets_nothing() -> None:
     """Names are a tenant's own."""
     archive = FakeArchive()
