@@ -34,7 +34,7 @@ class DailyBudget:
         return self._written.size_bytes + size_bytes <= self._limit_bytes
 
     def spend(self, size_bytes: int, now_seconds: float) -> None:
-        """Count what was written.
+        """Count what is about to be written: a kill in between must not leave it uncounted.
 
         Raises:
             OSError: the count cannot be kept.
@@ -42,6 +42,7 @@ class DailyBudget:
         self._turn(now_seconds)
         self._written.size_bytes += size_bytes
         partial = self._file.with_suffix(".partial")
+        partial.touch(mode=0o600)
         partial.write_bytes(msgspec.json.encode(self._written))
         partial.replace(self._file)
 

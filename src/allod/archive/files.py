@@ -26,7 +26,7 @@ def write_block(path: Path, content: bytes) -> None:
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(_HEADER.pack(_MAGIC, len(content), zlib.crc32(content)))
+            file.write(_HEADER.pack(_MAGIC, len(content), _checksum(path, content)))
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -37,7 +37,7 @@ def write_block(path: Path, content: bytes) -> None:
 
 
 def read_block(path: Path) -> bytes | None:
-    """What was written there; None where that is gone, cut short, or not what it was."""
+    """What was written there; None where that is gone, cut short, another block, or not what it was."""
     try:
         data = path.read_bytes()
     except OSError:
@@ -46,5 +46,10 @@ def read_block(path: Path) -> bytes | None:
         return None
     magic, length, checksum = _HEADER.unpack_from(data)
     content = data[_HEADER.size :]
-    is_sound = magic == _MAGIC and length == len(content) and checksum == zlib.crc32(content)
+    is_sound = magic == _MAGIC and length == len(content) and checksum == _checksum(path, content)
     return content if is_sound else None
+
+
+def _checksum(path: Path, content: bytes) -> int:
+    """Over the name as well: a block that stands in another's place is not that block."""
+    return zlib.crc32(content, zlib.crc32(path.name.encode()))

@@ -70,7 +70,8 @@ class BlockFolder:
         self._is_broken = False
         self._budget = DailyBudget(folder / _COUNT_FILE, limits.daily_bytes)
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for each in (folder.parent, folder, self._folder):
+                each.mkdir(mode=0o700, parents=each == folder.parent, exist_ok=True)
             self._sweep(folder)
             self._list()
         except OSError as error:
@@ -107,7 +108,8 @@ class BlockFolder:
         with self._lock:
             size_bytes = self._sizes.pop(name, None)
             if content is None:
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # it is missed in any case, and is known no longer
+                    path.unlink(missing_ok=True)
                 return None
             if size_bytes is not None:
                 self._sizes[name] = size_bytes  # now the one that was used last
@@ -177,8 +179,8 @@ class BlockFolder:
         if size_bytes > self._limits.most_bytes or not self._budget.allows(size_bytes, self._clock()):
             return
         self._make_room(size_bytes)
-        write_block(self._path(name), content)
         self._budget.spend(size_bytes, self._clock())
+        write_block(self._path(name), content)
         with self._lock:
             self._sizes[name] = size_bytes
 

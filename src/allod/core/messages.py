@@ -216,6 +216,7 @@ class Status(Report, frozen=True, tag="status"):
         picture_bytes: tensors and features of pictures that are held or promised.
         seen_pictures: how many pictures were looked at since the start; one that is still known is not.
         prefix_bytes: what is kept of prompts and answers.
+        disk_bytes: what is kept of them on disk.
         drafted_tokens: tokens that rows were given as drafts since the start.
         accepted_tokens: those of them that the rows said.
     """
@@ -231,6 +232,7 @@ class Status(Report, frozen=True, tag="status"):
     picture_bytes: int = 0
     seen_pictures: int = 0
     prefix_bytes: int = 0
+    disk_bytes: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
 

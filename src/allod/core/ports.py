@@ -85,6 +85,11 @@ class Flight(Protocol):
 class Archive(Protocol):
     """Keeps blocks of what was read of prompts beyond the life of a process. Nothing of it fails."""
 
+    @property
+    def used_bytes(self) -> int:
+        """What is kept takes so many."""
+        ...
+
     def names(self, tenant: TenantId, tokens: Sequence[TokenId]) -> Sequence[BlockName]:
         """The names of a prompt's whole blocks of `BLOCK_TOKENS`, in order."""
         ...

@@ -138,7 +138,8 @@ class Prefixes:
         known = self._tree.walk(job.tenant, tokens).agreed
         end = archived.fetch(job.tenant, tokens, known, seconds)
         if end > known and limit_bytes > 0:
-            steps = self._tree.keep(job.tenant, tokens[:end], FROM_DISK, limit_bytes)
+            # Only what memory lacks was fetched: what it knows cannot be made anew from blocks.
+            steps = self._tree.keep(job.tenant, tokens[:end], FROM_DISK, limit_bytes, merges=False)
             self._steps += archived.loading(job.tenant, tokens, steps)
 
     def _keep(self, tenant: TenantId, key: Key, source: SequenceId) -> None:

@@ -56,5 +56,7 @@ class EngineSettings:
         ),
     ] = 0
     prefix_disk_daily_bytes: Annotated[
-        int, Ge(0), Doc("Most bytes of it that are written in a day, so that the disk is not worn out.")
+        int,
+        Ge(0),
+        Doc("Most bytes of it written in a day, for each model, so that the disk is not worn out."),
     ] = 64 * 2**30

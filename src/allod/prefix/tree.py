@@ -62,12 +62,14 @@ class _Keeping:
         source: what holds what is kept.
         limit_bytes: most bytes that may be used.
         path: nodes that must stay.
+        merges: whether the source has the positions of nodes before what is new as well.
         steps: what the runner is to do so far.
     """
 
     source: SequenceId
     limit_bytes: int
     path: set[Node]
+    merges: bool = True
     steps: list[PrefixStep] = field(default_factory=list[PrefixStep])
 
 
@@ -120,7 +122,9 @@ class PrefixTree:
             node.hits += 1
             node.floor = self._floor
 
-    def keep(self, tenant: TenantId, key: Key, source: SequenceId, limit_bytes: int) -> list[PrefixStep]:
+    def keep(
+        self, tenant: TenantId, key: Key, source: SequenceId, limit_bytes: int, *, merges: bool = True
+    ) -> list[PrefixStep]:
         """Keep all that a source has read, as far as it is not kept already.
 
         Args:
@@ -128,6 +132,7 @@ class PrefixTree:
             key: what the source has read.
             source: a prompt that is read, or a row.
             limit_bytes: most bytes that may be used at any time.
+            merges: whether the source has what is kept already as well, so that pieces can become one.
 
         Returns:
             What the runner is to do; nothing where there is no room.
@@ -135,7 +140,7 @@ class PrefixTree:
         walk = self.walk(tenant, key)
         if walk.agreed == len(key) and self._is_held(walk):
             return []
-        keeping = _Keeping(source, limit_bytes, set(walk.path))
+        keeping = _Keeping(source, limit_bytes, set(walk.path), merges)
         last = walk.path[-1] if walk.path else None
         if last is not None and last.end > walk.agreed:
             last = self._split(last, walk.agreed, keeping)
@@ -192,7 +197,7 @@ class PrefixTree:
     def _add_leaf(self, parent: Node, key: Key, keeping: "_Keeping") -> None:
         """Keep what comes behind a node, together with the nodes before it that are worth merging."""
         needs_tip = self._sizes.needs_tips
-        merged = [] if needs_tip else self._mergeable(parent, len(key))
+        merged = [] if needs_tip or not keeping.merges else self._mergeable(parent, len(key))
         start = merged[-1].start if merged else parent.end
         if merged and self.used_bytes + self._sizes.segment_bytes(len(key) - start) > keeping.limit_bytes:
             merged, start = [], parent.end

@@ -31,6 +31,7 @@ class ModelStatus:
         seen_pictures: how many pictures were looked at since the worker started; one that is kept is not
             looked at again.
         prefix_bytes: what is kept of prompts and answers, to be read again by prompts that begin like them.
+        disk_bytes: what is kept of them on disk.
         drafted_tokens: what answers were given to guess with, since the worker started.
         accepted_tokens: how much of it they said.
     """
@@ -48,6 +49,7 @@ class ModelStatus:
     picture_bytes: int | None = None
     seen_pictures: int | None = None
     prefix_bytes: int | None = None
+    disk_bytes: int | None = None
     drafted_tokens: int | None = None
     accepted_tokens: int | None = None
 
@@ -110,6 +112,7 @@ def _status(model: HostedModel) -> ModelStatus:
         picture_bytes=report.picture_bytes if report else None,
         seen_pictures=report.seen_pictures if report else None,
         prefix_bytes=report.prefix_bytes if report else None,
+        disk_bytes=report.disk_bytes if report else None,
         drafted_tokens=report.drafted_tokens if report else None,
         accepted_tokens=report.accepted_tokens if report else None,
     )

@@ -22,6 +22,11 @@ class FakeArchive:
         self.seconds = seconds
         self._fetched: dict[BlockName, bytes] = {}
 
+    @property
+    def used_bytes(self) -> int:
+        """Of all blocks."""
+        return sum(map(len, self.blocks.values()))
+
     def names(self, tenant: TenantId, tokens: Sequence[TokenId]) -> tuple[BlockName, ...]:
         """The names of a prompt's whole blocks."""
         ends = range(BLOCK_TOKENS, len(tokens) + 1, BLOCK_TOKENS)

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from importlib.metadata import version
 from pathlib import Path
 
 import mlx.core as mx
@@ -11,6 +12,7 @@ from allod.archive.folder import ArchiveLimits, BlockFolder
 from allod.archive.secret import home_secret
 from allod.core.step import ModelFacts
 from allod.engine.settings import EngineSettings
+from allod.version import __version__
 
 _SECRET_FILE = ".secret"
 _IDENTITY_BYTES = 12
@@ -45,10 +47,11 @@ def open_archive(
 
 
 def identity_of(model: Path, facts: ModelFacts) -> str:
-    """What a model's states depend on: its files, the form it computes in, the device, MLX, the layers."""
+    """What a model's states depend on: its files, the form it computes in, device, libraries, layers."""
     told = [*model.glob("*.safetensors"), *model.glob("config.json")]
     files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in told)
-    parts = (files, facts.compute, facts.device, mx.__version__, facts.layers)
+    libraries = (mx.__version__, version("mlx-lm"), __version__)
+    parts = (files, facts.compute, facts.device, libraries, facts.layers)
     return hashlib.blake2b(msgspec.json.encode(parts), digest_size=_IDENTITY_BYTES).hexdigest()
 
 

@@ -182,6 +182,7 @@ class EngineLoop:
             picture_bytes=occupancy.picture_bytes,
             seen_pictures=occupancy.seen_pictures,
             prefix_bytes=occupancy.prefix_bytes,
+            disk_bytes=archive.used_bytes if (archive := self._runner.archive) else 0,
             drafted_tokens=occupancy.drafted_tokens,
             accepted_tokens=occupancy.accepted_tokens,
         )

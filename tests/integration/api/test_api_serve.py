@@ -145,5 +145,7 @@ def test_the_command_of_a_worker(tmp_path: Path, add: Callable[[str], None]) -> 
     assert flags[:5] == ["-m", "allod.worker", "--model", str(tmp_path / "models" / "one"), "--settings"]
     limit = str(catalog.named("one").context_tokens)
     measured = str(tmp_path / "measured" / "one.json")
-    assert flags[6:] == ["--context-tokens", limit, "--purpose", "text", "--measured", measured]
+    prefixes = str(tmp_path / "prefixes" / "one")
+    kept = ["--measured", measured, "--prefixes", prefixes]
+    assert flags[6:] == ["--context-tokens", limit, "--purpose", "text", *kept]
     assert WorkerSettings.from_json(flags[5]) == WorkerSettings.of(settings)

@@ -56,9 +56,11 @@ def test_files_are_the_owners_alone(tmp_path: Path) -> None:
     """0600 for files, 0700 for their folder, and no word of a prompt in a name."""
     kept(tmp_path / "m", ("a", b"alpha"))
     home_secret(tmp_path / "secret")
-    for path in (tmp_path / "m" / "one" / "a.block", tmp_path / "secret"):
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE((tmp_path / "m" / "one").stat().st_mode) == 0o700
+    kept(tmp_path / "prefixes" / "m", ("a", b"alpha"))
+    for path in ("m/one/a.block", "secret", "m/written.json"):
+        assert stat.S_IMODE((tmp_path / path).stat().st_mode) == 0o600
+    for path in ("prefixes", "prefixes/m", "prefixes/m/one"):
+        assert stat.S_IMODE((tmp_path / path).stat().st_mode) == 0o700
 
 
 @settings(max_examples=60, deadline=None)
@@ -90,6 +92,28 @@ def test_a_damaged_block_is_removed_and_written_anew(tmp_path: Path) -> None:
     assert content_of(archive, "a") is None
     assert not path.exists()
     assert archive.wants(BlockName("a"))
+    assert not archive.holds(BlockName("a"))
+
+
+def test_a_block_in_anothers_place_is_a_miss(tmp_path: Path) -> None:
+    """Whole as it is, it is not what its name says."""
+    kept(tmp_path, ("a", b"alpha"), ("b", b"bravo"))
+    one, other = tmp_path / "one" / "a.block", tmp_path / "one" / "b.block"
+    one.write_bytes(other.read_bytes())
+    archive = opened(tmp_path)
+    assert (content_of(archive, "a"), content_of(archive, "b")) == (None, b"bravo")
+
+
+def test_damage_that_cannot_be_removed_is_a_miss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that can only be read makes no errors either."""
+    archive = kept(tmp_path, ("a", b"alpha"))
+    (tmp_path / "one" / "a.block").write_bytes(b"junk")
+
+    def refuse(_path: Path, *, missing_ok: bool = False) -> None:
+        raise PermissionError("read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert content_of(archive, "a") is None
     assert not archive.holds(BlockName("a"))
 
 

@@ -82,6 +82,31 @@ def test_memory_comes_first_and_is_gone_on_with() -> None:
     assert len([step for plan in house.plans for step in plan.restore if isinstance(step, Load)]) == 1
 
 
+@pytest.mark.parametrize("length", [100, 256, 257, 301, 350, 400])
+def test_what_memory_knows_is_never_made_of_blocks(length: int) -> None:
+    """Memory joins pieces of a prompt where it can; only what it lacks was read from disk."""
+    archive = FakeArchive()
+    answer = stored(archive, 900)
+    house = House(archive=archive)
+    house.ask(prompt(length, max_tokens=1))
+    assert house.ask(prompt(900, SECOND)) == answer
+    loads = [step for plan in house.plans for step in plan.restore if isinstance(step, Load)]
+    assert (loads[-1].start, loads[-1].end) == (length, 3 * BLOCK_TOKENS)
+
+
+def test_what_memory_forgot_behind_a_beginning_comes_back() -> None:
+    """A shared beginning stays while what followed it made room for others."""
+    archive = FakeArchive()
+    answer = stored(archive, 900)
+    house = House(archive=archive, settings=EngineSettings(prefix_cache_bytes=8000))
+    house.ask(prompt(400))
+    house.ask(msgspec.structs.replace(prompt(400, SECOND), tokens=(*prompt(380).tokens, *([5] * 20))))
+    for number in range(4):
+        other = tuple((place * 3 + number) % 90 for place in range(300))
+        house.ask(msgspec.structs.replace(prompt(300, (2 + number) * SECOND), tokens=other))
+    assert house.ask(prompt(900, 9 * SECOND)) == answer
+
+
 @given(lost=st.integers(0, 2), damaged=st.booleans())
 def test_a_lost_or_damaged_block_is_a_miss(lost: int, damaged: bool) -> None:
     """What comes before it is used, the rest is read; the answer is the same, and it is stored anew."""
