@@ -147,7 +147,10 @@ def main() -> int:
         )
     print("worker of", options.model, "speaks", file=sys.stderr)
     settings = EngineSettings(
-        max_batch_rows=options.rows, max_queued_requests=options.queue, max_prefill_chunk_tokens=16
+        max_batch_rows=options.rows,
+        max_queued_requests=options.queue,
+        max_prefill_chunk_tokens=16,
+        speculation="off",  # what it says repeats itself, and tests count on one token in a step
     )
     return serve(connection, load, settings)
 
