@@ -30,7 +30,10 @@ READY_SECONDS = 180.0
 IDLE_SECONDS = 5.0
 BUSY_SHARE = 0.05
 END_SECONDS = 10.0
-_PATHS = ("/health", "/v1/models")
+_PATHS = ("/ready", "/health", "/v1/models")
+"""The first of these that a server knows says whether it is ready."""
+
+_NOT_FOUND = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,23 +96,43 @@ def _wait_for(server: Server, process: subprocess.Popen[bytes]) -> None:
     while time.monotonic() < ends:
         if process.poll() is not None:
             sys.exit(f"{server.name} ended with {process.returncode} before it was ready")
-        for path in _PATHS:
-            with contextlib.suppress(OSError, urllib.error.HTTPError):
-                urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=5).close()
-                return
+        if _is_ready(server):
+            return
         time.sleep(0.5)
     sys.exit(f"{server.name} was not ready after {READY_SECONDS:.0f} seconds")
 
 
-def cpu_seconds(group: int) -> float:
-    """What the processes of a group have used of all cores so far (Linux)."""
-    ticks = 0
+def _is_ready(server: Server) -> bool:
+    for path in _PATHS:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=5).close()
+        except urllib.error.HTTPError as error:
+            if error.code != _NOT_FOUND:
+                return False
+        except OSError:
+            return False
+        else:
+            return True
+    return False
+
+
+def cpu_seconds(leader: int) -> float:
+    """What a process and all that it started have used of all cores so far (Linux)."""
+    parents: dict[int, int] = {}
+    ticks: dict[int, int] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             fields = stat.read_text().rpartition(") ")[2].split()
-            if int(fields[2]) == group:
-                ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+            process = int(stat.parent.name)
+            parents[process] = int(fields[1])
+            ticks[process] = int(fields[11]) + int(fields[12])
+    used = 0
+    for process in ticks:
+        above = process
+        while above not in (leader, 0, 1):
+            above = parents.get(above, 0)
+        used += ticks[process] if above == leader else 0
+    return used / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> int:
