@@ -3,7 +3,6 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from allod.api.body import off_loop
 from allod.api.generate import Generator
 from allod.api.json_answer import json_answer
 from allod.service.chat import ChatService
@@ -24,6 +23,5 @@ class AnthropicRoutes:
 
     async def count_tokens(self, request: Request) -> Response:
         """Count the tokens of the prompt that a conversation would be answered from."""
-        body, envelope = await self._generator.read(request)
-        asked = await off_loop(len(body), lambda: decode_count(body, envelope))
+        asked = await self._generator.decode(request, decode_count)
         return json_answer(count_body(await self._chat.count(asked)))

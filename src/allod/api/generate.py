@@ -1,7 +1,8 @@
 """From a request of any dialect to its answer: decode, generate, encode."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +20,7 @@ from allod.service.models import ModelService
 from allod.wire.dialect import Decoded, Decoder, Envelope, Header
 
 _MAX_IGNORED_SHOWN = 32
+_Asked = TypeVar("_Asked")
 
 
 class Generator:
@@ -43,8 +45,8 @@ class Generator:
         """Read the body, generate, and answer in the body's dialect, streamed or whole."""
         return self.answer(await self.decode(request, decoder))
 
-    async def decode(self, request: Request, decoder: Decoder) -> Decoded:
-        """Read and understand the body."""
+    async def decode(self, request: Request, decoder: Callable[[bytes, Envelope], _Asked]) -> _Asked:
+        """Read and understand the body; a long one off the event loop."""
         body, envelope = await self.read(request)
         return await off_loop(len(body), lambda: decoder(body, envelope))
 

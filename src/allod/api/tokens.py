@@ -3,7 +3,6 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from allod.api.body import off_loop
 from allod.api.generate import Generator
 from allod.api.json_answer import json_answer
 from allod.service.tokens import TokenService
@@ -19,14 +18,12 @@ class TokenRoutes:
 
     async def tokenize(self, request: Request) -> Response:
         """The tokens of a text, or of a conversation as the model's template writes it."""
-        body, envelope = await self._generator.read(request)
-        asked = await off_loop(len(body), lambda: decode_tokenize(body, envelope))
+        asked = await self._generator.decode(request, decode_tokenize)
         tokens = await self._tokens.tokens(asked)
         return json_answer(tokenized_body(tokens, self._tokens.context_tokens(asked.model)))
 
     async def detokenize(self, request: Request) -> Response:
         """The text of tokens, special tokens included."""
-        body, envelope = await self._generator.read(request)
-        asked = await off_loop(len(body), lambda: decode_detokenize(body, envelope))
+        asked = await self._generator.decode(request, decode_detokenize)
         text = await self._tokens.text(asked.model, asked.tokens)
         return json_answer(detokenized_body(text))

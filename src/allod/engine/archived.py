@@ -5,6 +5,7 @@ back when a prompt is admitted that goes on with it and memory does not know it,
 """
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from allod.core.ids import BlockName, SegmentId, SequenceId, TenantId, TokenId
 from allod.core.ports import Archive
@@ -28,17 +29,20 @@ class Archived:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
 
-    def held_tokens(self, tenant: TenantId, tokens: Sequence[TokenId]) -> int:
-        """How many of the first tokens of what is read of a prompt are on disk."""
-        return BLOCK_TOKENS * len(self._held(tenant, tokens))
+    def names(self, tenant: TenantId, tokens: Sequence[TokenId]) -> Sequence[BlockName]:
+        """The names of the whole blocks of what is read of a prompt: a hash over all of it."""
+        return self._archive.names(tenant, tokens)
 
-    def fetch(self, tenant: TenantId, tokens: Sequence[TokenId], known: int, seconds: float) -> int:
+    def held_tokens(self, names: Sequence[BlockName]) -> int:
+        """How many of a prompt's first tokens are on disk."""
+        return BLOCK_TOKENS * len(self._held(names))
+
+    def fetch(self, names: Sequence[BlockName], known: int, seconds: float) -> int:
         """Read blocks that follow what memory knows of a prompt.
 
         Args:
-            tenant: whose prompt it is.
-            tokens: what is read of it.
-            known: how many of these memory knows.
+            names: of its blocks.
+            known: how many of its tokens memory knows.
             seconds: for how long, about; one block is read in any case.
 
         Returns:
@@ -46,7 +50,7 @@ class Archived:
         """
         self._archive.release()
         end = known
-        for index, name in enumerate(self._held(tenant, tokens)):
+        for index, name in enumerate(self._held(names)):
             if index < known // BLOCK_TOKENS:
                 continue
             taken_seconds = self._archive.fetch(name)
@@ -58,35 +62,25 @@ class Archived:
                 break
         return end
 
-    def loading(
-        self, tenant: TenantId, tokens: Sequence[TokenId], steps: Sequence[PrefixStep]
-    ) -> list[PrefixStep]:
-        """Steps of which those that keep something `FROM_DISK` are to load it."""
-        names = self._archive.names(tenant, tokens)
-        return [_load(step, names) for step in steps]
-
-    def store(
-        self, tenant: TenantId, tokens: Sequence[TokenId], path: Sequence[Node], cached: int
-    ) -> list[PrefixStep]:
+    def store(self, names: Sequence[BlockName], path: Sequence[Node], cached: int) -> list[PrefixStep]:
         """Hand over what a prompt goes on from and the archive does not have.
 
         Args:
-            tenant: whose prompt it is.
-            tokens: what is read of it.
+            names: of its blocks.
             path: what it goes on from.
             cached: how many tokens that is.
         """
-        names = self._archive.names(tenant, tokens)[: cached // BLOCK_TOKENS]
-        wanted = [index for index, name in enumerate(names) if self._archive.wants(name)]
+        known = names[: cached // BLOCK_TOKENS]
+        wanted = [index for index, name in enumerate(known) if self._archive.wants(name)]
         return [Store(names[index], _parts(path, index)) for index in wanted[:_MOST_STORED]]
 
-    def _held(self, tenant: TenantId, tokens: Sequence[TokenId]) -> list[BlockName]:
-        found: list[BlockName] = []
-        for name in self._archive.names(tenant, tokens):
-            if not self._archive.holds(name):
-                break
-            found.append(name)
-        return found
+    def _held(self, names: Sequence[BlockName]) -> list[BlockName]:
+        return list(takewhile(self._archive.holds, names))
+
+
+def loading(names: Sequence[BlockName], steps: Sequence[PrefixStep]) -> list[PrefixStep]:
+    """Steps of which those that keep something `FROM_DISK` are to load it."""
+    return [_load(step, names) for step in steps]
 
 
 def _load(step: PrefixStep, names: Sequence[BlockName]) -> PrefixStep:

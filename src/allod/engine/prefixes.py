@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
-from allod.core.ids import SequenceId, TenantId
+from allod.core.ids import BlockName, SequenceId, TenantId
 from allod.core.messages import PrefillProgress, Submit
 from allod.core.pictures import PictureSpan
 from allod.core.ports import Archive
 from allod.core.prefixes import PrefixEnd, PrefixMatch
 from allod.core.step import ModelFacts, PrefixStep, Restore, StepPlan
-from allod.engine.archived import FROM_DISK, Archived
+from allod.engine.archived import FROM_DISK, Archived, loading
 from allod.engine.pacing import PrefillPacer
 from allod.engine.sequence import Choice, Job
 from allod.engine.settings import EngineSettings
@@ -71,7 +71,7 @@ class Prefixes:
         cached, _ = self._reusable(walk, submit.pictures)
         stored = 0
         if self._archived is not None and not submit.pictures:
-            stored = self._archived.held_tokens(submit.tenant, submit.tokens[:-1])
+            stored = self._archived.held_tokens(self._archived.names(submit.tenant, submit.tokens[:-1]))
         return PrefixMatch(cached, walk.agreed, _end(walk, cached, len(key)), max(0, stored - cached))
 
     def resume(self, job: Job, spare_bytes: int, *, decodes: bool) -> None:
@@ -84,9 +84,14 @@ class Prefixes:
         """
         if self._most_bytes <= 0:
             return
-        if self._archived is not None and not job.pictures:
+        archived = None if job.pictures else self._archived
+        names = archived.names(job.tenant, job.tokens[:-1]) if archived is not None else ()
+        if archived is not None:
             seconds = self._pacer.room_seconds(decodes=decodes)
-            self._fetch(self._archived, job, min(self._most_bytes, spare_bytes), seconds)
+            known = self._tree.walk(job.tenant, self._key(job)).agreed
+            end = archived.fetch(names, known, seconds)
+            if end > known:
+                self._load(job, end, names, min(self._most_bytes, spare_bytes))
         walk = self._tree.walk(job.tenant, self._key(job))
         cached, path = self._reusable(walk, job.pictures)
         if self._sizes.needs_tips:
@@ -94,8 +99,8 @@ class Prefixes:
             job.pause_at((*job.boundaries, walk.agreed), cached)
         if cached:
             self._tree.touch(path)
-            if self._archived is not None and not job.pictures:
-                self._steps += self._archived.store(job.tenant, job.tokens[:-1], path, cached)
+            if archived is not None:
+                self._steps += archived.store(names, path, cached)
             parts = tuple((node.segment, min(node.end, cached) - node.start) for node in path)
             self._steps.append(Restore(job.state, parts))
             job.resume(cached)
@@ -132,15 +137,14 @@ class Prefixes:
         self._steps += self._tree.shrink(limit_bytes, path)
         self._steps += self._tree.shrink(limit_bytes)
 
-    def _fetch(self, archived: Archived, job: Job, limit_bytes: int, seconds: float) -> None:
-        """Take back from disk what memory does not know of a prompt, as far as there is room for it."""
-        tokens = job.tokens[:-1]
-        known = self._tree.walk(job.tenant, tokens).agreed
-        end = archived.fetch(job.tenant, tokens, known, seconds)
-        if end > known and limit_bytes > 0:
-            # Only what memory lacks was fetched: what it knows cannot be made anew from blocks.
-            steps = self._tree.keep(job.tenant, tokens[:end], FROM_DISK, limit_bytes, merges=False)
-            self._steps += archived.loading(job.tenant, tokens, steps)
+    def _load(self, job: Job, end: int, names: Sequence[BlockName], limit_bytes: int) -> None:
+        """Keep what was fetched of a prompt, as far as there is room for it."""
+        if limit_bytes <= 0:
+            return
+        # Only what memory lacks was fetched: what it knows cannot be made anew from blocks.
+        key = self._key(job)[:end]
+        steps = self._tree.keep(job.tenant, key, FROM_DISK, limit_bytes, merges=False)
+        self._steps += loading(names, steps)
 
     def _keep(self, tenant: TenantId, key: Key, source: SequenceId) -> None:
         limit_bytes = min(self._most_bytes, self._spare_bytes())

@@ -157,8 +157,7 @@ class Speculation:
 
     def _cost(self, length: int) -> float:
         """Seconds of a step with such a draft; of one that was never tried, as of the nearest that was."""
-        known = [tried for tried in self._seconds if tried <= length]
-        return self._seconds[length] if length in self._seconds else self._seconds[max(known)]
+        return self._seconds[max(tried for tried in self._seconds if tried <= length)]
 
     def _learn(self, length: int, seconds: float) -> None:
         before = self._seconds.get(length, seconds)

@@ -4,12 +4,13 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.scaffolding.fake_worker import SIGHT
 from tests.unit.engine.test_prefixes import House
 
 from allod.core.ids import TenantId
 from allod.core.messages import Submit
 from allod.core.pictures import Digest, PictureSpan
-from allod.core.step import BLOCK_TOKENS, LayerState, Load, Sight, Store
+from allod.core.step import BLOCK_TOKENS, LayerState, Load, Store
 from allod.engine.settings import EngineSettings
 from allod.testing.archive import FakeArchive
 from allod.testing.models import submission
@@ -17,14 +18,6 @@ from allod.testing.models import submission
 SECOND = 100
 FULL = LayerState("full", 1, bytes_per_token=10, fixed_bytes=0, window_tokens=None)
 RECURRENT = LayerState("recurrent", 1, bytes_per_token=0, fixed_bytes=70, window_tokens=None)
-
-SIGHT = Sight(
-    weights_bytes=0,
-    feature_bytes_per_token=2,
-    transient_per_byte=1.0,
-    transient_per_byte_squared=0.0,
-    cache_bytes=100_000,
-)
 
 
 def prompt(length: int, number: int = 0, **changes: object) -> Submit:
