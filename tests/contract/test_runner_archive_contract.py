@@ -55,7 +55,7 @@ def answered(runner: Runner, start: Restore | None = None, known: int = 0) -> li
         prefill(runner, 1, LONG)
     else:
         rest = Prefill(SequenceId(1), LONG[known:-1])
-        runner.launch(StepPlan(restore=(start,), prefill=rest)).collect()
+        runner.launch(StepPlan(restore=(start,), prefill=(rest,))).collect()
     tokens = said(steps(runner, (SequenceId(1),), 5, join(1, LONG, (1, GREEDY))), 1)
     runner.launch(StepPlan(release=(SequenceId(1),))).collect()
     return tokens

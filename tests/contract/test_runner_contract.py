@@ -116,7 +116,7 @@ def prefill(runner: Runner, state: int, prompt: Sequence[TokenId], *, cuts: Sequ
     for start, end in pairwise(edges):
         if end > start:
             chunk = Prefill(SequenceId(state), tuple(prompt[start:end]))
-            runner.launch(StepPlan(prefill=chunk)).collect()
+            runner.launch(StepPlan(prefill=(chunk,))).collect()
 
 
 def join(state: int, prompt: Sequence[TokenId], *rows: tuple[int, Sampling]) -> Join:
@@ -242,6 +242,44 @@ def test_a_row_says_the_same_alone_and_in_a_batch(make_runner: Factory, batching
     assert said(both, 2) == answer(make_runner(), SHORT)
 
 
+@pytest.mark.parametrize(
+    "lengths",
+    [(20, 20, 20), (40, 38, 36), (40, 5, 40, 2), (3, 3)],
+    ids=["equal", "nearly equal", "different", "short"],
+)
+@pytest.mark.parametrize("kept", [0, 1, 30], ids=lambda kept: f"behind {kept}")
+def test_prompts_that_are_read_in_one_step_say_the_same(
+    make_runner: Factory, batching: Runner, lengths: tuple[int, ...], kept: int
+):
+    """Whatever the lengths of their chunks, also behind the same beginning, also in two steps each."""
+    begin = LONG[:kept]
+    prompts = [
+        (*begin, *((row + 7 * place) % 83 + 1 for place in range(length)))
+        for row, length in enumerate(lengths)
+    ]
+    members = ids(*range(1, len(prompts) + 1))
+    if kept:
+        prefill(batching, 99, (*begin, 1))
+        batching.launch(StepPlan(keep=(keep(batching, 7, 99, 0, kept),), release=ids(99))).collect()
+    started = tuple(restore(member, (7, kept)) for member in members) if kept else ()
+    firsts = [kept + (len(prompt) - 1 - kept) // 2 for prompt in prompts]
+    begun = tuple(
+        Prefill(member, prompt[kept:first])
+        for member, prompt, first in zip(members, prompts, firsts, strict=True)
+        if first > kept
+    )
+    rests = tuple(
+        Prefill(member, prompt[first:-1])
+        for member, prompt, first in zip(members, prompts, firsts, strict=True)
+    )
+    batching.launch(StepPlan(restore=started, prefill=begun)).collect()
+    batching.launch(StepPlan(prefill=rests)).collect()
+    joins = [join(member, prompt, (member, GREEDY)) for member, prompt in zip(members, prompts, strict=True)]
+    results = steps(batching, members, ANSWER, *joins)
+    for member, prompt in zip(members, prompts, strict=True):
+        assert said(results, member) == answer(make_runner(), prompt)
+
+
 @pytest.mark.parametrize("grammar", ['start: "a" /[b-d]{40}/', "start: nowhere"], ids=["followed", "broken"])
 def test_a_row_with_a_grammar_does_not_disturb_others(make_runner: Factory, batching: Runner, grammar: str):
     """A grammar is its own row's affair, also one that cannot be followed."""
@@ -261,7 +299,7 @@ def test_coming_and_going_does_not_disturb_others(
     old, new = (SHORT, LONG) if is_newcomer_longer else (LONG, SHORT)
     prefill(batching, 1, old)
     results = steps(batching, ids(1), 2, join(1, old, (1, GREEDY)))
-    reading = StepPlan(decode=ids(1), prefill=Prefill(SequenceId(2), tuple(new[:-1])))
+    reading = StepPlan(decode=ids(1), prefill=(Prefill(SequenceId(2), tuple(new[:-1])),))
     results.append(batching.launch(reading).collect())
     results += steps(batching, ids(1, 2), 2, join(2, new, (2, GREEDY)))
     leaving = StepPlan(release=ids(1), decode=ids(2))
@@ -336,7 +374,7 @@ def test_a_parked_row_goes_on_as_if_it_had_never_left(make_runner: Factory, runn
     prefill(runner, 1, LONG)
     results = steps(runner, ids(1), 2, join(1, LONG, (1, GREEDY)))
     flight = runner.launch(StepPlan(decode=ids(1)))
-    parking = runner.launch(StepPlan(park=ids(1), prefill=Prefill(SequenceId(2), SHORT[:-1])))
+    parking = runner.launch(StepPlan(park=ids(1), prefill=(Prefill(SequenceId(2), SHORT[:-1]),)))
     results += [flight.collect(), parking.collect()]
     guest = steps(runner, ids(2), ANSWER, join(2, SHORT, (2, GREEDY)))
     resuming = StepPlan(release=ids(2), resume=ids(1), decode=ids(1))
@@ -434,7 +472,7 @@ def test_release_gives_the_memory_back(runner: Runner):
     before = runner.memory().active_bytes
     prefill(runner, 2, LONG)
     steps(runner, ids(2), 2, join(2, LONG, (2, GREEDY)))
-    runner.launch(StepPlan(decode=ids(2), prefill=Prefill(SequenceId(3), LONG[:16]))).collect()
+    runner.launch(StepPlan(decode=ids(2), prefill=(Prefill(SequenceId(3), LONG[:16]),))).collect()
     held = runner.memory().active_bytes - before
     assert held > 0
     runner.launch(StepPlan(release=ids(2, 3))).collect()
@@ -468,7 +506,7 @@ def said_from(runner: Runner, prompt: Sequence[TokenId], start: Restore, read: i
     """What a row says whose prompt goes on from what was kept; `read` of its tokens are."""
     state = start.state
     rest = tuple(prompt[read:-1])
-    runner.launch(StepPlan(restore=(start,), prefill=Prefill(state, rest) if rest else None)).collect()
+    runner.launch(StepPlan(restore=(start,), prefill=(Prefill(state, rest),) if rest else ())).collect()
     tokens = said(steps(runner, (state,), ANSWER, join(state, prompt, (state, GREEDY))), state)
     runner.launch(StepPlan(release=(state,))).collect()
     return tokens
@@ -478,9 +516,9 @@ def said_from(runner: Runner, prompt: Sequence[TokenId], start: Restore, read: i
 def test_a_prompt_goes_on_from_what_was_kept_of_another(runner: Runner, make_runner: Factory, cut: int):
     """The prompt that was kept goes on unharmed, and others go on from it as if they had read it all."""
     prefill(runner, 1, LONG[: cut + 1])
-    runner.launch(StepPlan(keep=(keep(runner, 7, 1, 0, cut),), prefill=None)).collect()
+    runner.launch(StepPlan(keep=(keep(runner, 7, 1, 0, cut),))).collect()
     if cut < len(LONG) - 1:
-        runner.launch(StepPlan(prefill=Prefill(SequenceId(1), LONG[cut:-1]))).collect()
+        runner.launch(StepPlan(prefill=(Prefill(SequenceId(1), LONG[cut:-1]),))).collect()
     first = said(steps(runner, ids(1), ANSWER, join(1, LONG, (1, GREEDY))), 1)
     runner.launch(StepPlan(release=ids(1))).collect()
     again = said_from(runner, LONG, restore(2, (7, cut)), cut)
@@ -494,7 +532,7 @@ def test_segments_follow_one_another(runner: Runner, make_runner: Factory):
     """What was kept in parts is put together; the last may be used in part where no layer needs a tip."""
     prefill(runner, 1, LONG[:11])
     more = Prefill(SequenceId(1), LONG[10:30])
-    runner.launch(StepPlan(keep=(keep(runner, 7, 1, 0, 10),), prefill=more)).collect()
+    runner.launch(StepPlan(keep=(keep(runner, 7, 1, 0, 10),), prefill=(more,))).collect()
     runner.launch(StepPlan(keep=(keep(runner, 8, 1, 10, 30),), release=ids(1))).collect()
     assert said_from(runner, LONG, restore(2, (7, 10), (8, 20)), 30) == answer(make_runner(), LONG)
     if not needs_tips(runner):

@@ -122,7 +122,7 @@ def chunk(state: SequenceId, question: Question, start: int, end: int) -> Prefil
 
 def read(runner: Runner, question: Question, state: SequenceId = ONE, cuts: Sequence[int] = ()) -> None:
     for start, end in pairwise([0, *cuts, len(question.tokens) - 1]):
-        runner.launch(StepPlan(prefill=chunk(state, question, start, end))).collect()
+        runner.launch(StepPlan(prefill=(chunk(state, question, start, end),))).collect()
 
 
 def join(question: Question, state: SequenceId, *rows: SequenceId) -> Join:
@@ -246,7 +246,7 @@ def test_a_state_can_be_dropped_in_the_middle_of_a_prompt(seeing: Seeing, runner
     look(runner, question)
     sight = runner.facts.sight
     cut = span.end if sight is None or sight.whole_spans else (span.start + span.end) // 2
-    runner.launch(StepPlan(prefill=chunk(ONE, question, 0, cut))).collect()
+    runner.launch(StepPlan(prefill=(chunk(ONE, question, 0, cut),))).collect()
     runner.launch(StepPlan(release=(ONE,))).collect()
     read(runner, question)
     assert answers(runner, join(question, ONE))[ONE] == answer(seeing, question)
@@ -304,17 +304,17 @@ def test_a_conversation_goes_on_behind_pictures_that_were_kept(seeing: Seeing, r
     first, second = question.spans
     tips = any(layer.kind != "full" for layer in runner.facts.layers)
     look(runner, question)
-    runner.launch(StepPlan(prefill=chunk(ONE, question, 0, first.end))).collect()
+    runner.launch(StepPlan(prefill=(chunk(ONE, question, 0, first.end),))).collect()
     early = Keep(SegmentId(1), ONE, 0, first.end, tip=tips)
     end = len(question.tokens) - 1
-    runner.launch(StepPlan(keep=(early,), prefill=chunk(ONE, question, first.end, end))).collect()
+    runner.launch(StepPlan(keep=(early,), prefill=(chunk(ONE, question, first.end, end),))).collect()
     rows = StepPlan(decode=(ONE,))
     spoken = said(runner, [StepPlan(join=(join(question, ONE),), decode=(ONE,)), *[rows] * (ANSWER - 1)])[ONE]
     late = Keep(SegmentId(2), ONE, first.end, end + ANSWER, tip=tips)
     runner.launch(StepPlan(keep=(late,), release=(ONE,), forget=(first.digest,))).collect()
 
     again = Restore(TWO, ((SegmentId(1), first.end),))
-    runner.launch(StepPlan(restore=(again,), prefill=chunk(TWO, question, first.end, end))).collect()
+    runner.launch(StepPlan(restore=(again,), prefill=(chunk(TWO, question, first.end, end),))).collect()
     assert answers(runner, join(question, TWO))[TWO] == spoken == answer(seeing, question)
 
     tokens = (*question.tokens, *spoken, *question.tokens[-3:])
@@ -322,5 +322,5 @@ def test_a_conversation_goes_on_behind_pictures_that_were_kept(seeing: Seeing, r
     read_tokens = end + ANSWER
     go_on_there = Restore(THREE, ((SegmentId(1), first.end), (SegmentId(2), read_tokens - first.end)))
     rest = chunk(THREE, longer, read_tokens, len(tokens) - 1)
-    runner.launch(StepPlan(forget=(second.digest,), restore=(go_on_there,), prefill=rest)).collect()
+    runner.launch(StepPlan(forget=(second.digest,), restore=(go_on_there,), prefill=(rest,))).collect()
     assert answers(runner, join(longer, THREE))[THREE] == answer(seeing, longer)

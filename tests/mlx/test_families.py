@@ -58,7 +58,7 @@ def reference(loaded: LoadedModel, prompt: list[int], steps: int) -> list[int]:
 def prefill(runner: MlxRunner, sequence: int, prompt: list[int], chunk: int = 16) -> None:
     for start in range(0, len(prompt) - 1, chunk):
         tokens = tuple(prompt[:-1][start : start + chunk])
-        runner.launch(StepPlan(prefill=Prefill(SequenceId(sequence), tokens))).collect()
+        runner.launch(StepPlan(prefill=(Prefill(SequenceId(sequence), tokens),))).collect()
 
 
 def join(sequence: int, prompt: list[int], sampling: Sampling = GREEDY) -> Join:

@@ -79,7 +79,7 @@ def test_facts_predict_the_bytes_of_a_state(tmp_path: Path) -> None:
     runner = make_runner(tmp_path / "m")
     before = runner.memory().active_bytes
     for _ in range(4):
-        runner.launch(StepPlan(prefill=Prefill(SequenceId(1), tuple(range(1, 129))))).collect()
+        runner.launch(StepPlan(prefill=(Prefill(SequenceId(1), tuple(range(1, 129))),))).collect()
     grown = runner.memory().active_bytes - before
     (layer,) = runner.facts.layers
     assert grown == layer.bytes_per_token * 512
@@ -97,7 +97,7 @@ def run_requests(runner: MlxRunner, rounds: int) -> None:
     for turn in range(rounds):
         ids = tuple(SequenceId(10 * turn + offset) for offset in range(3))
         prompt = tuple(range(1, 30 + turn))
-        runner.launch(StepPlan(prefill=Prefill(ids[0], prompt[:-1]))).collect()
+        runner.launch(StepPlan(prefill=(Prefill(ids[0], prompt[:-1]),))).collect()
         fork = Join(ids[0], tuple((sequence, rules) for sequence in ids), prompt[-1], prompt)
         runner.launch(StepPlan(join=(fork,), decode=ids)).collect()
         runner.launch(StepPlan(release=ids[:1], decode=ids[1:])).collect()

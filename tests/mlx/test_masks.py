@@ -58,7 +58,7 @@ class Bench:
         """The tokens of rows that join together and leave, each, one step after their end token came."""
         joins: list[Join] = []
         for number, (sampling, grammar) in rows.items():
-            self.runner.launch(StepPlan(prefill=Prefill(SequenceId(number), PROMPT[:-1]))).collect()
+            self.runner.launch(StepPlan(prefill=(Prefill(SequenceId(number), PROMPT[:-1]),))).collect()
             entering = ((SequenceId(number), sampling),)
             prompt = PROMPT if sampling.needs_history else ()
             ends = (END,) if grammar else ()
@@ -170,7 +170,7 @@ def test_a_row_goes_on_from_what_it_said(bench: Bench):
     """A row that was given up and comes back with what it said follows the grammar from there."""
     grammar = bench.grammar(JsonSchema('{"enum": ["abc", "xyz"]}'))
     said = bench.codec.encode('"a', special=False)
-    bench.runner.launch(StepPlan(prefill=Prefill(SequenceId(1), (*PROMPT, *said[:-1])))).collect()
+    bench.runner.launch(StepPlan(prefill=(Prefill(SequenceId(1), (*PROMPT, *said[:-1])),))).collect()
     back = Join(SequenceId(1), ((SequenceId(1), FREE),), said[-1], (), grammar, said=said, stop_tokens=(END,))
     results = [bench.runner.launch(StepPlan(join=(back,), decode=(SequenceId(1),))).collect()]
     results += [bench.runner.launch(StepPlan(decode=(SequenceId(1),))).collect() for _ in range(3)]

@@ -13,9 +13,10 @@ from tests.scaffolding.families import DEVICE, VOCABULARY, write_random_model
 from allod.core.shapes import padded_chunk
 from allod.device.choose import choose
 from allod.runner import caches
+from allod.runner.caches import why_unpadded
 from allod.runner.load import load
 from allod.runner.network import Network, Reading
-from allod.runner.padding import PaddedNetwork, why_unpadded
+from allod.runner.padding import PaddedNetwork
 from allod.runner.settings import RunnerSettings
 
 FAMILIES = ("llama", "gemma3_text")

@@ -17,7 +17,7 @@ from allod.runner.padding import PaddedNetwork
 from allod.runner.probe import measure
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
-from allod.runner.warmup import warm_up
+from allod.runner.warmup import time_chunk, warm_up
 
 ROWS = 5
 CONTEXT_TOKENS = 600
@@ -67,3 +67,15 @@ def test_every_kind_of_step_is_taken_and_nothing_is_left(family: str) -> None:
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
     assert mx.get_active_memory() - before <= 64 * 2**10
+
+
+def test_a_chunk_is_timed_and_forgotten() -> None:
+    """The length is one that was read, the time is not nothing, and memory is as it was."""
+    loaded = random_model("llama")
+    mx.clear_cache()
+    before = mx.get_active_memory()
+    tokens, seconds = time_chunk(loaded.network, 300)
+    assert tokens in (32, 64, 128, 256)
+    assert 0 < seconds < 60
+    assert time_chunk(loaded.network, 20)[0] == 20
+    assert mx.get_active_memory() == before

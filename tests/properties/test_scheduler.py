@@ -234,7 +234,7 @@ class EngineMachine(RuleBasedStateMachine):
     def check_priority(self, plan: StepPlan) -> None:
         """While interactive work lives, no batch work gets a step; a step is never shared."""
         working = {*plan.decode, *(join.state for join in plan.join)}
-        working |= {plan.prefill.state} if plan.prefill else set()
+        working |= {chunk.state for chunk in plan.prefill}
         is_batch = {self.records[sequence].submit.batch for sequence in working}
         assert len(is_batch) <= 1
         if any(record.is_urgent for record in self.records.values()):
@@ -270,12 +270,15 @@ class EngineMachine(RuleBasedStateMachine):
                 record.state, record.replayed = sequence, len(record.tokens)
 
     def note_starts(self, plan: StepPlan) -> None:
-        """First come, first served within a tenant: ids grow in the order of submission."""
+        """First come, first served within a tenant: ids grow in the order of submission.
+
+        Within a step several may start.
+        """
         states = [join.state for join in plan.join]
         restored = [step.state for step in plan.restore if isinstance(step, Restore)]
         states += [state for state in restored if state not in states]
-        states += [plan.prefill.state] if plan.prefill else []
-        for state in states:
+        states += [chunk.state for chunk in plan.prefill]
+        for state in sorted(set(states)):
             submit = self.records[state].submit
             line = self.started.setdefault((submit.tenant, submit.batch), [])
             if state in self.again:
@@ -313,7 +316,7 @@ class EngineMachine(RuleBasedStateMachine):
             if is_waiting:
                 waiting[record.state] = len(record.submit.tokens) + record.replayed
         assert (occupancy.rows, occupancy.parked) == (len(self.runner.rows), len(self.runner.parked))
-        assert occupancy.prefilling == len(self.runner.states) <= 2
+        assert occupancy.prefilling == len(self.runner.states)
         assert occupancy.queued == len(waiting)
         assert occupancy.queued_tokens == sum(waiting.values())
 
@@ -332,7 +335,7 @@ class EngineMachine(RuleBasedStateMachine):
         if plan.draft is not None:
             self.records[plan.draft.sequence].planned = len(self.records[plan.draft.sequence].tokens)
         restored = sum(isinstance(step, Restore) for step in plan.restore)
-        assert len(stepped.progress) <= restored + (plan.prefill is not None)
+        assert len(stepped.progress) <= restored + len(plan.prefill)
         for progress in stepped.progress:
             assert progress.cached_tokens in (0, progress.done_tokens)
             assert 0 < progress.done_tokens < progress.total_tokens

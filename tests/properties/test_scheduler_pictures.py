@@ -238,7 +238,7 @@ class SeeingMachine(RuleBasedStateMachine):
 
     def check_one_kind_of_work(self, plan: StepPlan) -> None:
         """A step reads or looks; while a picture is looked at, whoever speaks goes on speaking."""
-        assert plan.prefill is None or plan.encode is None
+        assert not plan.prefill or plan.encode is None
         if plan.encode is not None:
             assert plan.encode.digest in self.held
             assert plan.encode.digest not in plan.forget

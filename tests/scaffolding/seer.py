@@ -132,7 +132,7 @@ def read(runner: Runner, sequence: int, question: Question, chunk: int) -> None:
             inside = (span.end for span in question.spans if span.start < stop < span.end)
             stop = max([stop, *inside])
         shown = shown_in(question.spans, start, stop)
-        runner.launch(StepPlan(prefill=Prefill(SequenceId(sequence), tokens[start:stop], shown))).collect()
+        runner.launch(StepPlan(prefill=(Prefill(SequenceId(sequence), tokens[start:stop], shown),))).collect()
         start = stop
 
 

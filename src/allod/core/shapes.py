@@ -5,6 +5,10 @@ LEAST_CHUNK_TOKENS = 32
 
 LEAST_CONTEXT_TOKENS = 512
 
+_MOST_ROWS = 8
+_FULL_TOKENS = 1024
+"""A device has enough to do with so many tokens at a time."""
+
 _FINE_FROM_TOKENS = 512
 """From here on three quarters of a power of two are lengths too, or too much of a chunk would be padding."""
 
@@ -29,6 +33,15 @@ def padded_context(tokens: int) -> int:
     coarse steps cost little.
     """
     return max(LEAST_CONTEXT_TOKENS, _power_of_two(tokens))
+
+
+def rows_together(prompts: int, length: int) -> int:
+    """How many of so many prompts are read as one: a power of two, of chunks that are this long when padded.
+
+    More rows than fill the device gain nothing, and each number of rows is a shape to be prepared.
+    """
+    most = max(1, min(_MOST_ROWS, _FULL_TOKENS // length))
+    return 1 << (min(prompts, most).bit_length() - 1)
 
 
 def chunk_lengths(most_tokens: int) -> tuple[int, ...]:

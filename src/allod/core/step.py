@@ -2,7 +2,7 @@
 
 One step: keep parts of states, release states, forget pictures, put rows aside, take such rows back, start
 states from what was kept, let prefilled rows join the decode batch, decode one token for every row of the
-batch, run one chunk of one prompt or look at a picture for a while. The order is that of the fields of
+batch, run chunks of prompts or look at a picture for a while. The order is that of the fields of
 `StepPlan`.
 
 What is kept of a state are segments: the entries that its full-attention layers hold for some positions. What
@@ -206,8 +206,8 @@ class StepPlan:
         decode: every row of the batch after all that.
         draft: of the only row, where the step does nothing else and no other is on its way. The next step is
             launched when this one is collected.
-        prefill: the chunk that is read.
-        encode: the picture that is looked at; a step has a chunk or this, not both.
+        prefill: the chunks that are read, each of another prompt.
+        encode: the picture that is looked at; a step has chunks or this, not both.
     """
 
     keep: tuple[PrefixStep, ...] = ()
@@ -219,7 +219,7 @@ class StepPlan:
     join: tuple[Join, ...] = ()
     decode: tuple[SequenceId, ...] = ()
     draft: Draft | None = None
-    prefill: Prefill | None = None
+    prefill: tuple[Prefill, ...] = ()
     encode: Encode | None = None
 
     @property
@@ -363,6 +363,9 @@ class ModelFacts(msgspec.Struct, frozen=True):
         unkept_because: why states cannot be kept for other prompts; empty when they can.
         undrafted_because: why rows cannot be given drafts; empty when they can.
         pads_chunks: chunks of a prompt are brought to few lengths (`shapes`); others cost more.
+        reads_together: chunks of several prompts can be read as one.
+        chunk_tokens: length of a chunk that was read to see what it takes; 0 where none was.
+        chunk_seconds: what it took.
     """
 
     weights_bytes: int
@@ -382,6 +385,9 @@ class ModelFacts(msgspec.Struct, frozen=True):
     unkept_because: str = ""
     undrafted_because: str = ""
     pads_chunks: bool = False
+    reads_together: bool = False
+    chunk_tokens: int = 0
+    chunk_seconds: float = 0.0
 
 
 class MemoryReading(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""One class of work: who waits, the prompt that is read, and the rows that decode."""
+"""One class of work: who waits, the prompts that are read, and the rows that decode."""
 
 from dataclasses import dataclass, field
 
@@ -15,18 +15,19 @@ class Lane:
         queue: jobs that wait.
         living: every choice that is neither finished nor cancelled.
         rows: choices whose rows the runner holds, in its batch or parked.
-        reading: the job whose prompt is read or is about to join.
+        readings: the jobs whose prompts are read or are about to join, in the order of their admission. All
+            but the last are planned to their end.
     """
 
     queue: FairQueue
     living: dict[SequenceId, Choice] = field(default_factory=dict[SequenceId, Choice])
     rows: dict[SequenceId, Choice] = field(default_factory=dict[SequenceId, Choice])
-    reading: Job | None = None
+    readings: list[Job] = field(default_factory=list[Job])
 
     @property
     def is_idle(self) -> bool:
         """True when nothing waits or runs, and nothing is left to release."""
-        return not self.living and not self.rows and self.reading is None
+        return not self.living and not self.rows and not self.readings
 
     def put(self, job: Job) -> None:
         """Queue a job, and know its choices from now on."""
@@ -39,19 +40,23 @@ class Lane:
         return [choice for choice in self.rows.values() if choice.is_spent]
 
     @property
-    def forsaken(self) -> Job | None:
-        """The job whose prompt is read although nobody waits for it any more."""
-        job = self.reading
-        return None if job is None or job.living else job
+    def forsaken(self) -> list[Job]:
+        """The jobs whose prompts are read although nobody waits for them any more."""
+        return [job for job in self.readings if not job.living]
+
+    @property
+    def planned(self) -> list[Job]:
+        """The jobs that have nothing left to read."""
+        return [job for job in self.readings if job.is_planned]
 
     def release(self) -> list[SequenceId]:
         """Drop what needs no further step, and name it."""
         leaving = [choice.sequence for choice in self.spent]
         for sequence in leaving:
             del self.rows[sequence]
-        if self.forsaken is not None:
-            leaving += self.forsaken.held
-            self.reading = None
+        for job in self.forsaken:
+            leaving += job.held
+            self.readings.remove(job)
         return leaving
 
     def occupied(self) -> tuple[int, int]:
@@ -60,8 +65,8 @@ class Lane:
         A prompt that nobody waits for any more counts until it is released.
         """
         admitted = list(self.rows.values())
-        if self.reading is not None:
-            admitted += self.reading.living or self.reading.choices[:1]
+        for job in self.readings:
+            admitted += job.living or job.choices[:1]
         return len(admitted), max((choice.job.full_tokens for choice in admitted), default=0)
 
     def is_landed(self) -> bool:
@@ -76,9 +81,9 @@ class Lane:
         Returns:
             What the runner is to release.
         """
-        if self.reading is not None:
-            job, held = self.reading, self.reading.held
-            self.reading = None
+        if self.readings:
+            job = self.readings.pop()
+            held = job.held
         else:
             job = list(self.rows.values())[-1].job
             held = [choice.sequence for choice in job.living]

@@ -9,7 +9,7 @@ slope is learned from chunks of one prompt that follow one another. Without it a
 the one before it allowed, and late.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 FIRST_CHUNK_TOKENS = 32
@@ -35,6 +35,17 @@ SLOW_STEPS = 3
 """Where a decode step takes a large part of the allowed stall, chunks would shrink to a few tokens, for which
 as many weights are read as for many: a step may then take the time of so many decode steps."""
 
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a step reads already of other prompts: so many tokens, believed to take so long."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+NOTHING = Spent()
+
 _DECODE_WEIGHT = 0.25
 _PREFILL_WEIGHT = 0.5
 _SLOPE_WEIGHT = 0.5
@@ -43,16 +54,20 @@ _LEAST_TOKEN_SECONDS = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """A chunk that came back: what stood before it, its size, and what a token of it cost."""
+    """A chunk that came back: what stood before it, its size, and what a token of it cost.
+
+    One that was of several prompts stands for one of average size and context.
+    """
 
     context: int
     size: int
     token_seconds: float
+    prompts: int = 1
 
     @property
     def middle(self) -> float:
         """How much its tokens had before them, on average."""
-        return self.context + self.size / 2
+        return self.context + self.size / self.prompts / 2
 
 
 class PrefillPacer:
@@ -73,19 +88,28 @@ class PrefillPacer:
         self._tried_tokens = FIRST_CHUNK_TOKENS
         self._asked_tokens = FIRST_CHUNK_TOKENS
 
-    def chunk_tokens(self, *, decodes: bool, cap_tokens: int, context_tokens: int = 0) -> int:
+    def chunk_tokens(
+        self, *, decodes: bool, cap_tokens: int, context_tokens: int = 0, spent: Spent = NOTHING
+    ) -> int:
         """The most tokens of the next chunk: at least 16, and a multiple of 16 once that is a small part.
 
         Args:
             decodes: whether rows decode in the same step.
-            cap_tokens: most that memory allows.
+            cap_tokens: most that memory allows in the step.
             context_tokens: what stands before the chunk.
+            spent: what the step reads already.
+
+        Returns:
+            0 where something is read already and there is no room for 16 tokens more.
         """
-        limit = min(self._max_chunk_tokens, self._tried_tokens, cap_tokens)
+        limit = min(self._max_chunk_tokens, self._tried_tokens, cap_tokens) - spent.tokens
         if self._token_seconds is not None:
-            limit = int(min(limit, self._affordable(self.room_seconds(decodes=decodes), context_tokens)))
+            room_seconds = max(0.0, self.room_seconds(decodes=decodes) - spent.seconds)
+            limit = int(min(limit, self._affordable(room_seconds, context_tokens)))
         if limit >= ROUND_FROM_TOKENS:
             limit -= limit % CHUNK_MULTIPLE_TOKENS
+        if spent.tokens:
+            return limit if limit >= LEAST_CHUNK_TOKENS else 0
         self._asked_tokens = max(LEAST_CHUNK_TOKENS, limit)
         return self._asked_tokens
 
@@ -99,13 +123,23 @@ class PrefillPacer:
         base_seconds = 1.0 if self._token_seconds is None else self._token_seconds
         return (end - start) * (base_seconds + self._slope * (start + end) / 2)
 
-    def observe(self, *, decodes: bool, chunk_tokens: int, seconds: float, context_tokens: int = 0) -> None:
-        """Learn from a step that came back; `chunk_tokens` 0 means it had no chunk."""
+    def observe(
+        self, *, decodes: bool, chunk_tokens: int, seconds: float, context_tokens: int = 0, prompts: int = 1
+    ) -> None:
+        """Learn from a step that came back.
+
+        Args:
+            decodes: whether rows decoded in it.
+            chunk_tokens: what it read; 0 means it had no chunk.
+            seconds: what it took.
+            context_tokens: what stood before its chunks, on average of their tokens.
+            prompts: of how many prompts it read.
+        """
         if chunk_tokens:
             if decodes and self._decode_seconds is not None:
                 # The step did both. A hiccup must not hold chunks down until a step decodes alone.
                 self._decode_seconds = min(self._decode_seconds, seconds)
-            self._observe_chunk(chunk_tokens, seconds, context_tokens, decodes=decodes)
+            self._observe_chunk(_Chunk(context_tokens, chunk_tokens, 0.0, prompts), seconds, decodes=decodes)
         elif decodes:
             before = seconds if self._decode_seconds is None else self._decode_seconds
             self._decode_seconds = before + (seconds - before) * _DECODE_WEIGHT
@@ -122,22 +156,19 @@ class PrefillPacer:
         # The root in the form that loses no digits where the slope is small.
         return 2 * room_seconds / (first_seconds + sqrt(first_seconds**2 + 2 * self._slope * room_seconds))
 
-    def _observe_chunk(
-        self, chunk_tokens: int, seconds: float, context_tokens: int, *, decodes: bool
-    ) -> None:
+    def _observe_chunk(self, chunk: _Chunk, seconds: float, *, decodes: bool) -> None:
         """Slower than believed counts at once, faster by half.
 
         The tail of a prompt is left out: a step has costs that do not depend on the chunk, and a chunk
         of three tokens would make them look like the price of each token.
         """
-        is_tail = 2 * chunk_tokens < self._asked_tokens
+        is_tail = 2 * chunk.size < self._asked_tokens
         if is_tail and seconds <= self._allowed_seconds(decodes=decodes):
             return
-        self._tried_tokens = max(self._tried_tokens, 2 * chunk_tokens)
+        self._tried_tokens = max(self._tried_tokens, 2 * chunk.size)
         cost_seconds = seconds - self._expected_decode(decodes=decodes)
-        each_seconds = max(_LEAST_TOKEN_SECONDS, cost_seconds / chunk_tokens)
-        chunk = _Chunk(context_tokens, chunk_tokens, each_seconds)
-        self._observe_slope(chunk)
+        each_seconds = max(_LEAST_TOKEN_SECONDS, cost_seconds / chunk.size)
+        self._observe_slope(replace(chunk, token_seconds=each_seconds))
         latest = max(_LEAST_TOKEN_SECONDS, each_seconds - self._slope * chunk.middle)
         if self._token_seconds is None or latest > self._token_seconds:
             self._token_seconds = latest
@@ -147,7 +178,8 @@ class PrefillPacer:
     def _observe_slope(self, chunk: _Chunk) -> None:
         """Compare a chunk with the one that ended where it starts."""
         before, self._last = self._last, chunk
-        if not before.size or before.context + before.size != chunk.context:
+        is_next = before.size > 0 and before.context + before.size == chunk.context
+        if not is_next or before.prompts + chunk.prompts > 2:
             return
         rise = (chunk.token_seconds - before.token_seconds) / (chunk.middle - before.middle)
         latest = min(max(rise, 0.0), chunk.token_seconds / chunk.middle)

@@ -17,6 +17,9 @@ from allod.prefix.node import Node
 from allod.prefix.sizes import PrefixSizes
 from allod.prefix.tree import PrefixTree, Walk
 
+LEAST_SHARED_TOKENS = 16
+"""A prompt waits for another that begins with so many tokens more than are kept, and goes on from it."""
+
 _MOST_SHARE = 2
 """What is kept takes at most one part in so many of what the weights leave of the budget."""
 
@@ -73,6 +76,24 @@ class Prefixes:
         if self._archived is not None and not submit.pictures:
             stored = self._archived.held_tokens(self._archived.names(submit.tenant, submit.tokens[:-1]))
         return PrefixMatch(cached, walk.agreed, _end(walk, cached, len(key)), max(0, stored - cached))
+
+    def gains_by_waiting(self, job: Job, others: Sequence[Job]) -> bool:
+        """Whether a prompt should not be read beside others: it could go on from them, or from the disk.
+
+        A prompt that begins with a few tokens of theirs gains less than it waits.
+        """
+        if self._most_bytes <= 0:
+            return False
+        key = self._key(job)
+        cached, _ = self._reusable(self._tree.walk(job.tenant, key), job.pictures)
+        begin = key[: cached + LEAST_SHARED_TOKENS]
+        if len(begin) == cached + LEAST_SHARED_TOKENS and any(
+            other.tenant == job.tenant and self._key(other)[: len(begin)] == begin for other in others
+        ):
+            return True
+        if self._archived is None:
+            return False
+        return self._archived.held_tokens(self._archived.names(job.tenant, job.tokens[:-1])) > cached
 
     def resume(self, job: Job, spare_bytes: int, *, decodes: bool) -> None:
         """Let a job that is admitted go on from what is kept of its prompt.

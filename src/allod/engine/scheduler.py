@@ -4,24 +4,24 @@ One step is in flight while the next is planned, so `plan` runs ahead of what is
 choices on as if every step worked, and `commit` later says which tokens came. A choice that turns out
 to have ended is in at most one more step; the token it makes there is dropped.
 
-A prompt with pictures is read up to the first that was not looked at. What its tower reads is asked for
-(`take_wanted`), a picture ahead of the reading; looking goes on in pieces, beside the rows that decode.
+Prompts are read beside the rows that decode, in chunks that do not hold them up; where several wait and
+are short, a step reads several. One with pictures is read up to the first that was not looked at. What its
+tower reads is asked for (`take_wanted`), a picture ahead of the reading; looking goes on in pieces.
 
 Work has two lanes. While anything lives in the interactive lane, the batch lane gets no step: its rows
-are parked, and its prompt rests between chunks. Interactive work that needs their bytes gets them.
+are parked, and its prompts rest between chunks. Interactive work that needs their bytes gets them.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from allod.core.ids import SequenceId
-from allod.core.messages import Admitted, Emission, PrefillProgress, Refused, Stepped, Submit, Wanted
+from allod.core.messages import Admitted, Emission, Refused, Stepped, Submit, Wanted
 from allod.core.pictures import Digest
 from allod.core.ports import Archive
-from allod.core.shapes import whole_chunk
-from allod.core.step import Join, ModelFacts, Prefill, PrefixStep, Sampled, StepPlan, StepResult
+from allod.core.step import Join, ModelFacts, PrefixStep, Sampled, StepPlan, StepResult
 from allod.engine.admission import Admission
+from allod.engine.chunks import Chunks
 from allod.engine.drain import DrainRate
 from allod.engine.lane import Lane
 from allod.engine.looking import Looking
@@ -43,7 +43,7 @@ class Occupancy:
 
     Attributes:
         rows: sequences in the decode batch.
-        prefilling: prompts that are being read or about to join, at most one of each lane.
+        prefilling: prompts that are being read or about to join.
         queued: jobs that wait.
         queued_tokens: prompt tokens that wait.
         reserved_bytes: KV state that admitted rows may grow to, parked ones included.
@@ -88,12 +88,14 @@ class Scheduler:
         self._running = self._interactive
         self._drain = DrainRate()
         self._pacer = PrefillPacer(settings.max_prefill_chunk_tokens, settings.max_decode_stall_ms / 1000)
-        self._pads_chunks = facts.pads_chunks
+        if facts.chunk_tokens:
+            tokens, seconds = facts.chunk_tokens, facts.chunk_seconds
+            self._pacer.observe(decodes=False, chunk_tokens=tokens, seconds=seconds)
         self._looking = Looking(facts.sight, self._pacer)
         self._speculation = Speculation(facts, is_wanted=settings.speculation == "auto")
         self._prefixes = Prefixes(facts, settings, self._pacer, self._spare_bytes, archive)
+        self._chunks = Chunks(facts, self._pacer, self._looking, self._prefixes)
         self._tickets = 0
-        self._chunks: deque[Job] = deque()
 
     @property
     def idle(self) -> bool:
@@ -103,8 +105,7 @@ class Scheduler:
     @property
     def waits(self) -> bool:
         """True when the prompt that is read goes on with a picture that was asked for and is not there."""
-        job = self._running.reading
-        return job is not None and self._looking.waits(job)
+        return any(self._looking.waits(job) for job in self._running.readings)
 
     def take_wanted(self) -> list[Wanted]:
         """The pictures that the plans so far found missing; each is named once."""
@@ -118,7 +119,7 @@ class Scheduler:
         """How full the engine is after the last plan."""
         return Occupancy(
             rows=len(self._running.rows),
-            prefilling=sum(lane.reading is not None for lane in self._lanes),
+            prefilling=sum(len(lane.readings) for lane in self._lanes),
             queued=sum(len(lane.queue) for lane in self._lanes),
             queued_tokens=sum(lane.queue.tokens for lane in self._lanes),
             reserved_bytes=sum(self._memory.batch_bytes(*lane.occupied()) for lane in self._lanes),
@@ -176,11 +177,11 @@ class Scheduler:
         park = tuple(before.rows) if is_turn else ()
         for choice in self._running.rows.values():
             choice.planned += 1
-        decode = tuple(self._running.rows)
-        plan = StepPlan(keep=keep, release=tuple(release), park=park, resume=resume, join=join, decode=decode)
-        if self._running.reading is not None:
-            plan = self._with_reading(plan, self._running.reading)
-        return replace(plan, restore=self._prefixes.take(), draft=self._speculation.draft(self._alone()))
+        plan = StepPlan(keep=keep, park=park, resume=resume, join=join, decode=tuple(self._running.rows))
+        if self._running.readings:
+            plan = self._chunks.read(plan, self._running, lambda spent: self._admit_beside(spent, release))
+        restore, draft = self._prefixes.take(), self._speculation.draft(self._alone())
+        return replace(plan, release=tuple(release), restore=restore, draft=draft)
 
     def commit(self, plan: StepPlan, result: StepResult, now_seconds: float) -> Stepped:
         """Take in what a step produced. Tokens of sequences that are gone are dropped."""
@@ -190,7 +191,7 @@ class Scheduler:
             choice = self._choice(sampled.sequence)
             if choice is not None:
                 emissions.append(self._emit(choice, sampled, now_seconds))
-        return Stepped(tuple(emissions), self._prefixes.resumed(plan) + self._progress(plan.prefill))
+        return Stepped(tuple(emissions), self._prefixes.resumed(plan) + self._chunks.progress(plan))
 
     def _alone(self) -> Choice | None:
         """The only choice that lives, if its row is the only one."""
@@ -201,21 +202,15 @@ class Scheduler:
 
     def _learn(self, plan: StepPlan, result: StepResult) -> None:
         """What the step cost, and what it saw."""
-        decodes, encoded = bool(plan.decode), result.encoded
+        encoded = result.encoded
         if plan.draft is not None:
             self._speculation.land(len(result.sampled), result.seconds)
             return
         if encoded is not None and self._looking.commit(encoded):
             return
-        chunk_tokens = len(plan.prefill.tokens) if plan.prefill else 0
         if len(plan.decode) == 1 and not (plan.join or plan.prefill or encoded):
             self._speculation.observe_plain(result.seconds)
-        self._pacer.observe(
-            decodes=decodes,
-            chunk_tokens=chunk_tokens,
-            seconds=result.seconds,
-            context_tokens=self._chunks[0].read_tokens if plan.prefill else 0,
-        )
+        self._chunks.observe(plan, result.seconds)
 
     def _jobs(self, submit: Submit, max_tokens: int) -> list[Job]:
         """One job for the request, or one for each choice where rows cannot share a step."""
@@ -243,45 +238,66 @@ class Scheduler:
         return Refused(submit.request, "queue_full", message, seconds)
 
     def _join(self, release: list[SequenceId]) -> tuple[Join, ...]:
-        """Let the prompt that is read join, and take up the next; a prompt of one token joins at once."""
+        """Let the prompts that were read join, and take up the next; a prompt of one token joins at once."""
         lane = self._running
         joins: list[Join] = []
         while True:
-            if lane.reading is None:
-                lane.reading = self._admit(release)
-            job = lane.reading
-            if job is None or not job.is_planned:
+            for job in lane.planned:
+                self._prefixes.keep_reading(job)
+                joins.append(job.join())
+                lane.rows.update((choice.sequence, choice) for choice in job.living)
+                lane.readings.remove(job)
+            if lane.readings or self._admit(release) is None:
                 return tuple(joins)
-            self._prefixes.keep_reading(job)
-            joins.append(job.join())
-            lane.rows.update((choice.sequence, choice) for choice in job.living)
-            lane.reading = None
 
-    def _admit(self, release: list[SequenceId]) -> Job | None:
+    def _admit_beside(self, chunk_tokens: int, release: list[SequenceId]) -> Job | None:
+        """Admit the next prompt to a step that reads others, unless it gains from waiting for these.
+
+        Args:
+            chunk_tokens: for how many the step must have room.
+            release: what the runner is to release in this step.
+        """
+        job, readings = self._running.queue.head(), self._running.readings
+        if job is None or job.pictures or job.is_planned or self._prefixes.gains_by_waiting(job, readings):
+            return None
+        return self._admit(release, chunk_tokens)
+
+    def _admit(self, release: list[SequenceId], chunk_tokens: int = 0) -> Job | None:
         """Take the fair head of the queue if its rows and bytes fit; nobody overtakes it."""
-        job = self._running.queue.head()
+        job, lane = self._running.queue.head(), self._running
         if job is None:
             return None
-        rows, longest_tokens = self._running.occupied()
-        rows += len(job.living)
-        load = replace(
-            self._memory.load_of(job.pictures),
-            rows=rows,
-            longest_tokens=max(longest_tokens, job.full_tokens),
-            prompt_tokens=len(job.tokens),
-        )
-        if rows > self._max_rows or not self._memory.fits(load):
+        load = self._load(job)
+        if load.rows > self._max_rows or not self._memory.fits(load):
             return None
         if not self._makes_room(load, release):
             return None
-        self._running.queue.take()
-        self._admit_beside_kept(job, self._beside_parked(load))
+        load = self._beside_parked(load)
+        if self._memory.chunk_tokens(load) < chunk_tokens:
+            return None
+        lane.queue.take()
+        self._admit_beside_kept(job, load, chunk_tokens)
         job.move(Phase.READY if job.is_planned else Phase.PREFILLING)
+        lane.readings.append(job)
         return job
 
-    def _admit_beside_kept(self, job: Job, load: Load) -> None:
+    def _load(self, job: Job | None) -> Load:
+        """What all takes that was admitted to the lane that runs, with one more job."""
+        rows, longest_tokens = self._running.occupied()
+        jobs = self._running.readings
+        if job is not None:
+            rows, longest_tokens = rows + len(job.living), max(longest_tokens, job.full_tokens)
+            jobs = [*jobs, job]
+        return replace(
+            self._memory.load_of([span for each in jobs for span in each.pictures]),
+            rows=rows,
+            longest_tokens=longest_tokens,
+            prompt_tokens=max((len(each.tokens) for each in jobs), default=0),
+        )
+
+    def _admit_beside_kept(self, job: Job, load: Load, least_tokens: int) -> None:
         """Let a job go on from what is kept, of which enough is forgotten for the job and its chunks."""
-        chunk_tokens = min(_UNSQUEEZED_TOKENS, self._memory.chunk_tokens(load))
+        chunk_tokens = max(least_tokens, min(_UNSQUEEZED_TOKENS, self._memory.chunk_tokens(load)))
         spare_bytes = self._memory.spare_bytes(load, chunk_tokens)
         self._prefixes.shrink(spare_bytes, job)
         self._prefixes.resume(job, spare_bytes, decodes=bool(self._running.rows))
@@ -289,12 +305,8 @@ class Scheduler:
 
     def _spare_bytes(self) -> int:
         """What all that is admitted leaves of the budget, whatever it may still come to need."""
-        rows, longest_tokens = self._running.occupied()
-        load, chunk_tokens = Load(rows=rows, longest_tokens=longest_tokens), 0
-        if (job := self._running.reading) is not None:
-            pictured = self._memory.load_of(job.pictures)
-            load = replace(pictured, rows=rows, longest_tokens=longest_tokens, prompt_tokens=len(job.tokens))
-            chunk_tokens = job.chunk_cap_tokens
+        chunk_tokens = max((job.chunk_cap_tokens for job in self._running.readings), default=0)
+        load = self._load(None)
         return self._memory.spare_bytes(self._beside_parked(load), chunk_tokens)
 
     def _keep_leaving(self) -> tuple[PrefixStep, ...]:
@@ -302,8 +314,8 @@ class Scheduler:
         for lane in self._lanes:
             for choice in lane.spent:
                 self._prefixes.keep_row(choice)
-            if lane.forsaken is not None:
-                self._prefixes.keep_reading(lane.forsaken)
+            for job in lane.forsaken:
+                self._prefixes.keep_reading(job)
         return self._prefixes.take()
 
     def _makes_room(self, load: Load, release: list[SequenceId]) -> bool:
@@ -318,23 +330,6 @@ class Scheduler:
         parked = [lane.occupied() for lane in self._lanes if lane is not self._running]
         return replace(load, parked_bytes=sum(self._memory.batch_bytes(*each) for each in parked))
 
-    def _with_reading(self, plan: StepPlan, job: Job) -> StepPlan:
-        """A step that also gets a prompt on: by a chunk, or by looking at the picture it goes on with."""
-        self._prefixes.keep_pause(job)
-        # What batch work does is kept short even alone: it is what an interactive newcomer waits for.
-        decodes = bool(plan.decode) or job.batch
-        most = self._pacer.chunk_tokens(
-            decodes=decodes, cap_tokens=job.chunk_cap_tokens, context_tokens=job.planned_tokens
-        )
-        if self._pads_chunks:
-            most = whole_chunk(most)
-        forget = self._looking.ask(job)
-        prefill = self._looking.chunk(job, most)
-        if prefill is None:
-            return replace(plan, forget=forget, encode=self._looking.encode(job, decodes=decodes))
-        self._chunks.append(job)
-        return replace(plan, forget=forget, prefill=prefill)
-
     def _emit(self, choice: Choice, sampled: Sampled, now_seconds: float) -> Emission:
         finish = choice.accept(sampled.token)
         if finish == "stop" and sampled.cut:
@@ -347,15 +342,6 @@ class Scheduler:
                 self._drain.finish(job.used_tokens, now_seconds)
         scores = () if sampled.scores is None else (sampled.scores,)
         return Emission(choice.sequence, (sampled.token,), finish, scores)
-
-    def _progress(self, prefill: Prefill | None) -> tuple[PrefillProgress, ...]:
-        if prefill is None:
-            return ()
-        job = self._chunks.popleft()
-        job.read_tokens += len(prefill.tokens)
-        if not job.living or job.said_tokens:
-            return ()
-        return (PrefillProgress(job.request, job.read_tokens, len(job.tokens)),)
 
     @property
     def _lanes(self) -> tuple[Lane, Lane]:

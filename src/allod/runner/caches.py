@@ -30,6 +30,51 @@ def merge(rows: Sequence[RowState]) -> RowState:
     return [layers[0].merge(list(layers)) for layers in zip(*rows, strict=True)]
 
 
+def stack(rows: Sequence[RowState], empty: RowState) -> RowState:
+    """States of rows that have read equally much -> one state of all, read into like a state of one.
+
+    Args:
+        rows: unbatched, of layers that grow and windows; they stay valid.
+        empty: a state of one row; it becomes the result.
+    """
+    for layer, *parts in zip(empty, *rows, strict=True):
+        first = cast("kinds.KVCache", parts[0])
+        if first.keys is not None:
+            keys, values = zip(*[_held(part) for part in parts], strict=True)
+            hold(layer, mx.concatenate(keys), mx.concatenate(values), first.offset)
+    return empty
+
+
+def unstack(state: RowState, row: int, behind: int, tokens: int, empty: RowState) -> RowState:
+    """One row of a stacked state, without what it was padded with.
+
+    Args:
+        state: stacked, and read into, so that its windows are in the order of positions; it stays valid.
+        row: its place.
+        behind: how many positions the row was padded with.
+        tokens: how many tokens the row has read.
+        empty: a state of one row; it becomes the result.
+    """
+    for layer, stacked in zip(empty, state, strict=True):
+        # A window is cut to its size when it is written next: cut now, it would lose what padding took.
+        keys, values = _arrays_of(stacked)
+        end = (keys.shape[2] if kind_of(stacked) == SLIDING else stacked.size()) - behind
+        own = [mx.contiguous(each[row : row + 1, :, :end]) for each in (keys, values)]
+        hold(layer, own[0], own[1], tokens)
+    return empty
+
+
+def why_unpadded(state: RowState) -> str:
+    """Why chunks of a model with such state cannot be padded; empty when they can."""
+    for layer in state:
+        kind = kind_of(layer)
+        if kind == SLIDING and getattr(layer, "keep", 0):
+            return "its sliding-window cache pins first tokens"
+        if kind not in (FULL, SLIDING):
+            return f"its {kind} would take in what a chunk is padded with"
+    return ""
+
+
 def extend(batch: RowState, more: RowState) -> None:
     """Append the rows of one batched state to another, in place."""
     for layer, other in zip(batch, more, strict=True):
@@ -171,6 +216,15 @@ def _arrays_of(leaf: kinds.LayerCache) -> tuple[mx.array, mx.array]:
     assert keyed.keys is not None
     assert keyed.values is not None
     return keyed.keys, keyed.values
+
+
+def _held(leaf: kinds.LayerCache) -> tuple[mx.array, mx.array]:
+    """What a cache of full attention or a window holds, in the order of positions."""
+    keys, values = _arrays_of(leaf)
+    if kind_of(leaf) == SLIDING:
+        return _in_order(keys, leaf), _in_order(values, leaf)
+    size = leaf.size()
+    return keys[:, :, :size], values[:, :, :size]
 
 
 def _in_order(ring: mx.array, leaf: kinds.LayerCache) -> mx.array:

@@ -18,7 +18,6 @@ from allod.core.ids import TokenId
 from allod.core.pictures import Digest, Tensor
 from allod.core.shapes import padded_chunk, padded_context
 from allod.core.step import Shown
-from allod.runner import caches
 from allod.runner.caches import RowState
 from allod.runner.features import Features
 from allod.runner.network import Look, Network, Reading
@@ -42,11 +41,11 @@ class PaddedNetwork:
         return self._network.make_state()
 
     def logits(self, tokens: mx.array, state: RowState, places: mx.array | None = None) -> mx.array:
-        """Read tokens and score what follows each; see `Network`. Several of one row are padded as well."""
+        """Read tokens and score what follows each; see `Network`. Several of a row are padded as well."""
         rows, count = tokens.shape
-        if rows > 1 or count == 1:
+        if count == 1:
             return self._network.logits(tokens, state, places)
-        padding = mx.zeros((1, padded_chunk(count) - count), dtype=tokens.dtype)
+        padding = mx.zeros((rows, padded_chunk(count) - count), dtype=tokens.dtype)
         padded = mx.concatenate([tokens, padding], axis=1)
         return self._network.logits(padded, _padded(state, count), places)[:, :count]
 
@@ -127,14 +126,3 @@ class PaddedLayer:
         inner = self._inner
         window: int | None = getattr(inner, "max_size", None)
         return inner.offset if window is None else min(inner.offset, window - 1)
-
-
-def why_unpadded(state: RowState) -> str:
-    """Why chunks of a model with such state cannot be padded; empty when they can."""
-    for layer in state:
-        kind = caches.kind_of(layer)
-        if kind == caches.SLIDING and getattr(layer, "keep", 0):
-            return "its sliding-window cache pins first tokens"
-        if kind not in (caches.FULL, caches.SLIDING):
-            return f"its {kind} would take in what a chunk is padded with"
-    return ""

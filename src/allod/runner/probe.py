@@ -19,12 +19,13 @@ from mlx_lm.models.cache import KVCache
 from allod.core.ids import SegmentId, SequenceId
 from allod.core.step import Keep, LayerState, ModelFacts, Restore
 from allod.device.base import Platform
-from allod.runner import caches
-from allod.runner.caches import RowState
+from allod.runner import caches, together
+from allod.runner.caches import RowState, why_unpadded
 from allod.runner.loaded import LoadedModel
 from allod.runner.network import Network, Reading, Source
-from allod.runner.padding import PaddedNetwork, why_unpadded
+from allod.runner.padding import PaddedNetwork
 from allod.runner.prefixes import PrefixShelf
+from allod.runner.together import Part
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
         unkept_because=unkept_because,
         undrafted_because=caches.why_undrafted(state),
         pads_chunks=loaded.pads_chunks,
+        reads_together=not (why_unpadded(state) or _why_together_disagree(loaded.network, vocabulary)),
     )
     del state
     mx.clear_cache()
@@ -203,6 +205,30 @@ def _why_padded_disagree(network: Network, padded: Network, vocabulary: int) -> 
         return f"it cannot read padded ones: {error}"
     changed = _changed(logits[1], logits[0])
     return f"its logits change by {changed} behind padded ones" if changed else ""
+
+
+def _why_together_disagree(network: Network, vocabulary: int) -> str:
+    if network.counts_places:
+        return "it counts positions its own way"
+    prompts = [tuple(token % vocabulary for token in prompt) for prompt in _PROMPTS]
+    alone = [Reading(network.make_state()) for _ in prompts]
+    both = [Reading(network.make_state()) for _ in prompts]
+    try:
+        for start, end in ((0, 2), (2, -1)):
+            for prompt, reading in zip(prompts, alone, strict=True):
+                network.read(prompt[start:end], reading, (), {})
+            parts = zip(prompts, both, strict=True)
+            together.read(network, [Part(prompt[start:end], reading) for prompt, reading in parts])
+        for prompt, one, other in zip(prompts, alone, both, strict=True):
+            logits = [
+                _continue(network, reading.state, [reading.extent.place], [prompt[-1]])[0]
+                for reading in (one, other)
+            ]
+            if changed := _changed(logits[1], logits[0]):
+                return f"its logits change by {changed} where prompts are read together"
+    except _UNFIT as error:
+        return f"its prompts cannot be read together: {error}"
+    return ""
 
 
 def _prefilled(network: Network, prompt: Sequence[int]) -> RowState:

@@ -9,7 +9,7 @@ from typing import assert_never, cast
 
 import mlx.core as mx
 
-from allod.core.ids import SequenceId
+from allod.core.ids import SequenceId, TokenId
 from allod.core.pictures import Digest, Tensor
 from allod.core.ports import Archive, Flight
 from allod.core.sampling import Sampling
@@ -31,7 +31,7 @@ from allod.core.step import (
     StepResult,
     Store,
 )
-from allod.runner import caches
+from allod.runner import caches, together
 from allod.runner.caches import RowState
 from allod.runner.drafts import DraftFlight
 from allod.runner.gallery import Gallery
@@ -39,6 +39,7 @@ from allod.runner.masks import Follower, Masks, allowed
 from allod.runner.network import Extent, Network, Reading, Source
 from allod.runner.prefixes import PrefixShelf
 from allod.runner.sampling import Choice, Sampler, SamplerRow, scores_of
+from allod.runner.together import Part
 
 
 @dataclass(slots=True)
@@ -220,11 +221,11 @@ class MlxRunner:
         if plan.resume:
             self._batch.append(self._parked.split(plan.resume))
         worked += self._obey(plan.restore)
-        for join in plan.join:
-            self._join(join)
+        if plan.join:
+            self._join(plan.join)
         if plan.draft is not None:
             return self._read_draft(plan.draft, started)
-        worked += self._prefill(plan.prefill) if plan.prefill else []
+        worked += self._prefill(plan.prefill)
         encoded = self._gallery.look(plan.encode) if plan.encode else None
         choice = self._decode() if plan.decode else None
         return MlxFlight(
@@ -271,17 +272,26 @@ class MlxRunner:
         self._batch.drop(sequences)
         self._parked.drop(sequences)
 
-    def _join(self, join: Join) -> None:
-        reading = self._readings.pop(join.state, None) or Reading(self._network.make_state())
-        state = reading.state
-        copies = len(join.sequences)
-        rows = [self._start(sampling, join) for _, sampling in join.sequences]
+    def _join(self, joins: Sequence[Join]) -> None:
+        """Let prompts become rows, all at once: to take in any number, the batch is copied once."""
+        rows: list[SamplerRow] = []
+        sequences: list[SequenceId] = []
+        readings: list[Reading] = []
+        last: list[TokenId] = []
+        for join in joins:
+            reading = self._readings.pop(join.state, None) or Reading(self._network.make_state())
+            for sequence, sampling in join.sequences:
+                rows.append(self._start(sampling, join))
+                sequences.append(sequence)
+                readings.append(reading)
+                last.append(join.last_token)
+        states = [reading.state for reading in readings]
         arrivals = _Batch(
             Sampler(self._facts.vocabulary, rows),
-            [sequence for sequence, _ in join.sequences],
-            state if copies == 1 else caches.merge([state] * copies),
-            mx.array([join.last_token] * copies, dtype=mx.int32),
-            [reading.extent] * copies,
+            sequences,
+            states[0] if len(states) == 1 else caches.merge(states),
+            mx.array(last, dtype=mx.int32),
+            [reading.extent for reading in readings],
         )
         self._batch.append(arrivals)
 
@@ -297,12 +307,30 @@ class MlxRunner:
             raise RuntimeError("a grammar came to a runner without masks")
         return self._masks.follow(join.grammar, join.stop_tokens, join.said)
 
-    def _prefill(self, prefill: Prefill) -> list[object]:
-        reading = self._readings.get(prefill.state)
-        if reading is None:
-            reading = self._readings[prefill.state] = Reading(self._network.make_state())
-        self._network.read(prefill.tokens, reading, prefill.pictures, self._gallery.features)
-        evaluated = caches.arrays(reading.state)
+    def _prefill(self, prefills: Sequence[Prefill]) -> list[object]:
+        """Read chunks; as one, where that can be."""
+        worked: list[object] = []
+        parts: list[Part] = []
+        for prefill in prefills:
+            reading = self._readings.get(prefill.state)
+            if reading is None:
+                reading = self._readings[prefill.state] = Reading(self._network.make_state())
+            if prefill.pictures or not self._facts.reads_together:
+                self._network.read(prefill.tokens, reading, prefill.pictures, self._gallery.features)
+                worked += self._send([reading])
+            else:
+                parts.append(Part(prefill.tokens, reading))
+        for group in together.groups(parts, pads_chunks=self._facts.pads_chunks):
+            if len(group) == 1:
+                self._network.read(group[0].tokens, group[0].reading, (), {})
+            else:
+                together.read(self._network, group)
+            worked += self._send([part.reading for part in group])
+        return worked
+
+    def _send(self, readings: Sequence[Reading]) -> list[object]:
+        """Let the device begin with what was read."""
+        evaluated = [array for reading in readings for array in caches.arrays(reading.state)]
         mx.async_eval(evaluated)
         return evaluated
 

@@ -6,7 +6,9 @@ the steps that requests will take.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Sequence
+from itertools import product
 from typing import cast
 
 import mlx.core as mx
@@ -15,22 +17,29 @@ from mlx_lm.models import cache as kinds
 from allod.core.ids import SequenceId
 from allod.core.ports import Runner
 from allod.core.sampling import Sampling
-from allod.core.shapes import LEAST_CONTEXT_TOKENS, chunk_lengths
+from allod.core.shapes import LEAST_CONTEXT_TOKENS, chunk_lengths, rows_together
 from allod.core.step import Join, Prefill, StepPlan
-from allod.runner import caches
+from allod.runner import caches, together
 from allod.runner.caches import RowState
 from allod.runner.network import Extent, Network, Reading
+from allod.runner.together import Part
 
 _MOST_CONTEXT_TOKENS = 8192
 """Longer ones are prepared when they come: that is a small part of what reading there takes."""
 
 _MOST_ALONE_TOKENS = 4096
+_TOGETHER_CONTEXTS = (LEAST_CONTEXT_TOKENS, 2 * LEAST_CONTEXT_TOKENS)
 _STATE = SequenceId(0)
 _SAMPLINGS = (
     Sampling(temperature=0.0),
     Sampling(temperature=0.7, top_p=0.9, top_k=40, min_p=0.05, seed=1),
     Sampling(temperature=1.0, repetition_penalty=1.1, frequency_penalty=0.1, top_logprobs=5),
 )
+
+_LEAST_TIMED_TOKENS = 32
+_MOST_TIMED_TOKENS = 512
+_TIMED_SECONDS = 0.1
+"""A chunk that takes so long says what longer ones will."""
 
 OnFraction = Callable[[float], None]
 
@@ -51,6 +60,7 @@ def warm_up(
     lengths = chunk_lengths(min(max_chunk_tokens, context_tokens))
     pieces = [
         *_chunks(network, lengths, context_tokens),
+        *(_together(network, lengths) if runner.facts.reads_together else ()),
         *_alone(network, min(_MOST_ALONE_TOKENS, context_tokens)),
         *_rows(runner, max_rows if runner.facts.batchable else 1),
     ]
@@ -58,6 +68,35 @@ def warm_up(
         piece()
         on_fraction((done + 1) / len(pieces))
     mx.clear_cache()
+
+
+def time_chunk(network: Network, max_tokens: int) -> tuple[int, float]:
+    """Read chunks, each twice as long as the one before, until one takes a while.
+
+    Without this the first prompts would be read in chunks that grow from the smallest.
+
+    Args:
+        network: warmed up, where it needs that.
+        max_tokens: the longest chunk.
+
+    Returns:
+        Length of the last, and the seconds that it took.
+    """
+    tokens = min(_LEAST_TIMED_TOKENS, max_tokens)
+    while True:
+        seconds = min(_reading_seconds(network, tokens) for _ in range(2))
+        if seconds >= _TIMED_SECONDS or 2 * tokens > min(_MOST_TIMED_TOKENS, max_tokens):
+            mx.clear_cache()
+            return tokens, seconds
+        tokens *= 2
+
+
+def _reading_seconds(network: Network, tokens: int) -> float:
+    started = time.perf_counter()
+    reading = Reading(network.make_state())
+    network.read([1] * tokens, reading, (), {})
+    mx.eval(caches.arrays(reading.state))
+    return time.perf_counter() - started
 
 
 def _chunks(network: Network, lengths: Sequence[int], context_tokens: int) -> Generator[Callable[[], None]]:
@@ -78,6 +117,22 @@ def _chunks(network: Network, lengths: Sequence[int], context_tokens: int) -> Ge
                 yield lambda context=context, length=length: read(context - length, length)
 
 
+def _together(network: Network, lengths: Sequence[int]) -> Generator[Callable[[], None]]:
+    """Chunks of several prompts, of every length and number that are read as one, behind short contexts."""
+
+    def read(before: int, length: int, rows: int) -> None:
+        parts = [Part((1,) * length, Reading(_held(network, before), Extent(before))) for _ in range(rows)]
+        together.read(network, parts)
+        mx.eval([caches.arrays(part.reading.state) for part in parts])
+
+    for length, wanted in product(lengths, (2, 4, 8)):
+        rows = rows_together(wanted, length)
+        if rows < wanted:
+            continue
+        for before in (0, *(context - length for context in _TOGETHER_CONTEXTS if context > length)):
+            yield lambda before=before, length=length, rows=rows: read(before, length, rows)
+
+
 def _alone(network: Network, most_tokens: int) -> Generator[Callable[[], None]]:
     """One row, at every size that its state grows to."""
 
@@ -95,7 +150,7 @@ def _rows(runner: Runner, max_rows: int) -> Generator[Callable[[], None]]:
 
     def join(row: int) -> None:
         prompt = (1, 2, 3)
-        runner.launch(StepPlan(prefill=Prefill(_STATE, prompt[:-1]))).collect()
+        runner.launch(StepPlan(prefill=(Prefill(_STATE, prompt[:-1]),))).collect()
         sampling = _SAMPLINGS[row % len(_SAMPLINGS)]
         joining = Join(_STATE, ((rows[row], sampling),), prompt[-1], prompt)
         runner.launch(StepPlan(join=(joining,), decode=rows[: row + 1])).collect()

@@ -188,9 +188,11 @@ class FakeRunner:
             sampled = self._read_draft(plan.draft, plan)
         else:
             sampled = tuple(self._decode(sequence) for sequence in plan.decode)
-        if plan.prefill is not None:
-            self._prefill(plan.prefill)
-        require(plan.prefill is None or plan.encode is None, "a step reads a chunk or looks at a picture")
+        for prefill in plan.prefill:
+            self._prefill(prefill)
+        states = [prefill.state for prefill in plan.prefill]
+        require(len(states) == len(set(states)), "a step reads two chunks of one prompt")
+        require(not plan.prefill or plan.encode is None, "a step reads chunks or looks at a picture")
         encoded = self._gallery.look(plan.encode, self._costs.piece_seconds) if plan.encode else None
         self._require_budget(plan)
         landing.launched += 1
@@ -315,15 +317,15 @@ class FakeRunner:
         require(history.length <= limit, f"{sequence} has read {history.length} of {limit} tokens")
 
     def _require_budget(self, plan: StepPlan) -> None:
-        facts, prefill = self._facts, plan.prefill
+        facts = self._facts
         held_bytes = self._held_bytes()
         transient_bytes = self._gallery.transient_bytes(plan.encode) if plan.encode else 0
-        if prefill is not None:
+        for prefill in plan.prefill:
             context_tokens = self._states[prefill.state].length
             each_bytes = (
                 facts.transient_bytes_per_token + facts.transient_bytes_per_token_and_context * context_tokens
             )
-            transient_bytes = len(prefill.tokens) * each_bytes
+            transient_bytes += len(prefill.tokens) * each_bytes
         self._peak_bytes = max(self._peak_bytes, held_bytes + transient_bytes)
         fits = held_bytes + transient_bytes <= facts.budget_bytes
         require(fits, f"out of memory: {held_bytes} + {transient_bytes} of {facts.budget_bytes} bytes")
@@ -351,7 +353,7 @@ class FakeRunner:
     def _seconds(self, plan: StepPlan, encoded: Encoded | None) -> float:
         decode_seconds = self._costs.decode_seconds if plan.decode else 0.0
         drafted = len(plan.draft.tokens) if plan.draft else 0
-        chunk_tokens = len(plan.prefill.tokens) if plan.prefill else 0
+        chunk_tokens = sum(len(prefill.tokens) for prefill in plan.prefill)
         looking_seconds = encoded.pieces_done * self._costs.piece_seconds if encoded else 0.0
         read_tokens = chunk_tokens + drafted
         return decode_seconds + looking_seconds + read_tokens * self._costs.prefill_seconds_per_token

@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 import mlx.core as mx
+from msgspec import structs
 
 from allod.config import WorkerSettings
 from allod.core.ports import Encoder, Preprocessor, Runner
@@ -26,7 +27,7 @@ from allod.runner.masks import Masks
 from allod.runner.probe import measure, with_few_shapes
 from allod.runner.record import Measuring
 from allod.runner.step import MlxRunner
-from allod.runner.warmup import warm_up
+from allod.runner.warmup import time_chunk, warm_up
 from allod.worker.archiving import open_archive
 from allod.worker.channel import Channel
 from allod.worker.encoding import EncoderLoop
@@ -156,11 +157,13 @@ def _load_runner(
     if archive is not None:
         held.callback(archive.close)
     masks = Masks(options.model / "tokenizer.json", facts.vocabulary)
-    runner = MlxRunner(loaded.network, facts, masks, archive)
+    most_tokens, most_rows = settings.engine.max_prefill_chunk_tokens, settings.engine.max_batch_rows
     if loaded.pads_chunks:
-        most_tokens, most_rows = settings.engine.max_prefill_chunk_tokens, settings.engine.max_batch_rows
-        warm_up(loaded.network, runner, most_tokens, most_rows, lambda done: progress("warming up", done))
-    return runner
+        trial = MlxRunner(loaded.network, facts)
+        warm_up(loaded.network, trial, most_tokens, most_rows, lambda done: progress("warming up", done))
+    tokens, seconds = time_chunk(loaded.network, min(most_tokens, facts.context_tokens))
+    facts = structs.replace(facts, chunk_tokens=tokens, chunk_seconds=seconds)
+    return MlxRunner(loaded.network, facts, masks, archive)
 
 
 def _load_encoder(

@@ -70,7 +70,7 @@ class RawBench:
         airborne: Flight | None = None
         for start in range(0, len(tokens), _CHUNK_TOKENS):
             chunk = Prefill(sequence, tokens[start : start + _CHUNK_TOKENS])
-            flight = self.runner.launch(StepPlan(prefill=chunk))
+            flight = self.runner.launch(StepPlan(prefill=(chunk,)))
             if airborne is not None:
                 airborne.collect()
             airborne = flight

@@ -8,6 +8,7 @@ from allod.core.shapes import (
     chunk_lengths,
     padded_chunk,
     padded_context,
+    rows_together,
     whole_chunk,
 )
 
@@ -22,6 +23,15 @@ def test_padding_is_never_too_short_and_little_of_it(tokens: int) -> None:
     assert length <= max(LEAST_CHUNK_TOKENS, 2 * tokens - 1)
     if tokens > 256:
         assert 2 * length <= 3 * tokens
+
+
+@given(st.integers(1, 100), st.sampled_from(chunk_lengths(4096)))
+def test_rows_that_are_read_together_come_in_powers_of_two(prompts: int, length: int) -> None:
+    """At least one, no more than there are, and together no more than a long chunk."""
+    rows = rows_together(prompts, length)
+    assert 1 <= rows <= prompts
+    assert rows.bit_count() == 1
+    assert rows == 1 or rows * length <= 1024
 
 
 @given(TOKENS)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from allod.engine.pacing import ALONE_SECONDS, FIRST_CHUNK_TOKENS, PrefillPacer
+from allod.engine.pacing import ALONE_SECONDS, FIRST_CHUNK_TOKENS, PrefillPacer, Spent
 
 NO_CAP = 10**9
 
@@ -34,6 +34,24 @@ def test_cheap_chunks_double_up_to_the_setting():
         made.observe(decodes=False, chunk_tokens=size, seconds=size * 1e-6)
         sizes.append(size)
     assert sizes == [32, 64, 128, 256, 288, 288]
+
+
+def test_what_a_step_reads_already_leaves_less():
+    """A second prompt gets what the first leaves of the time and of the size that was seen to work."""
+    made = trained(0.001, 0.04)
+    assert made.chunk_tokens(decodes=True, cap_tokens=NO_CAP) == 160
+    assert made.chunk_tokens(decodes=True, cap_tokens=NO_CAP, spent=Spent(100, 0.1)) == 60
+    assert made.chunk_tokens(decodes=True, cap_tokens=120, spent=Spent(100, 0.1)) == 20
+    assert made.chunk_tokens(decodes=True, cap_tokens=NO_CAP, spent=Spent(150, 0.15)) == 0
+
+
+def test_chunks_of_several_prompts_say_what_tokens_cost_but_nothing_of_context():
+    """They do not follow one another, whatever the numbers look like."""
+    made = trained(0.001)
+    made.observe(decodes=False, chunk_tokens=100, seconds=0.1, prompts=2)
+    made.observe(decodes=False, chunk_tokens=100, seconds=1.0, context_tokens=100, prompts=2)
+    assert made.reading_seconds(0, 100) == pytest.approx(1.0)
+    assert made.reading_seconds(1000, 1100) == pytest.approx(1.0)
 
 
 def test_beside_decoding_rows_the_sum_meets_the_target():

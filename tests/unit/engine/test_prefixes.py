@@ -61,7 +61,7 @@ class House:
     @property
     def read_tokens(self) -> int:
         """Tokens of prompts that were read, over all steps."""
-        return sum(len(plan.prefill.tokens) for plan in self.plans if plan.prefill)
+        return sum(len(chunk.tokens) for plan in self.plans for chunk in plan.prefill)
 
     @property
     def restored(self) -> Iterator[Restore]:
@@ -181,7 +181,7 @@ def test_running_requests_go_before_what_is_kept():
     large = submission(prompt=100, first=90, max_tokens=50)
     house.submit(large)
     house.run(most=1)
-    assert house.plans[-1].prefill is not None
+    assert house.plans[-1].prefill
     assert house.engine.occupancy().prefix_bytes < 300
 
 

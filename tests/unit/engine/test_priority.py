@@ -36,7 +36,7 @@ def test_rows_are_parked_while_interactive_work_lives_and_then_go_on():
     assert first == StepPlan(join=(Join(SequenceId(0), ((SequenceId(0), GREEDY),), 0, ()),), decode=ids(0))
     engine.submit(submission(prompt=3, max_tokens=1, first=10), 0.0)
     second = engine.plan()
-    assert second == StepPlan(park=ids(0), prefill=Prefill(SequenceId(10), (10, 11)))
+    assert second == StepPlan(park=ids(0), prefill=(Prefill(SequenceId(10), (10, 11)),))
     assert engine.commit(first, result(first), 0.1).emissions == (Emission(SequenceId(0), (5,)),)
     third = engine.plan()
     assert (third.park, third.decode) == ((), ids(10))
@@ -58,13 +58,13 @@ def test_a_prompt_rests_between_its_chunks():
     """A batch prompt that is half read keeps what was read, and is read on later."""
     engine = scheduler()
     engine.submit(patient(prompt=60), 0.0)
-    assert engine.plan().prefill == Prefill(SequenceId(0), tuple(range(32)))
+    assert engine.plan().prefill == (Prefill(SequenceId(0), tuple(range(32))),)
     engine.submit(submission(prompt=1, max_tokens=1, first=10), 0.0)
     plan = engine.plan()
-    assert (plan.decode, plan.prefill) == (ids(10), None)
+    assert (plan.decode, plan.prefill) == (ids(10), ())
     assert engine.occupancy().prefilling == 1
     engine.commit(plan, result(plan), 0.1)
-    assert engine.plan() == StepPlan(release=ids(10), prefill=Prefill(SequenceId(0), tuple(range(32, 59))))
+    assert engine.plan() == StepPlan(release=ids(10), prefill=(Prefill(SequenceId(0), tuple(range(32, 59))),))
 
 
 def test_batch_work_never_starts_beside_interactive_work():
@@ -126,7 +126,7 @@ def test_interactive_work_that_needs_the_bytes_gets_them():
     assert engine.occupancy().queued_tokens == 3
     engine.cancel(ids(10))
     again = engine.plan()
-    assert (again.release, again.prefill) == (ids(10), Prefill(SequenceId(0), (0, 1)))
+    assert (again.release, again.prefill) == (ids(10), (Prefill(SequenceId(0), (0, 1)),))
     joins = (Join(SequenceId(0), ((SequenceId(0), PENALISED),), 5, (0, 1), said=(5,)),)
     joining = engine.plan()
     assert joining == StepPlan(join=joins, decode=ids(0))
@@ -166,10 +166,8 @@ def test_choices_that_were_given_up_each_go_their_own_way():
     engine.submit(submission(prompt=1, max_tokens=63, first=10), 0.1)
     assert engine.plan().release == ids(0, 1)
     engine.cancel(ids(10))
-    assert engine.plan().prefill == Prefill(SequenceId(0), (0,))
-    plan = engine.plan()
-    assert (plan.join[0].said, plan.prefill) == ((5,), Prefill(SequenceId(1), (0,)))
-    assert engine.plan().join[0].said == (6,)
+    assert engine.plan().prefill == (Prefill(SequenceId(0), (0,)), Prefill(SequenceId(1), (0,)))
+    assert [join.said for join in engine.plan().join] == [(5,), (6,)]
 
 
 def test_a_half_read_prompt_is_given_up_as_it_is():
@@ -181,7 +179,7 @@ def test_a_half_read_prompt_is_given_up_as_it_is():
     plan = engine.plan()
     assert (plan.release, plan.decode) == (ids(0), ids(10))
     engine.cancel(ids(10))
-    assert engine.plan().prefill == Prefill(SequenceId(0), tuple(range(32)))
+    assert engine.plan().prefill == (Prefill(SequenceId(0), tuple(range(32))),)
 
 
 def test_each_lane_has_a_queue_of_its_own():

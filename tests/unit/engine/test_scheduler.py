@@ -7,7 +7,7 @@ import pytest
 from allod.core.ids import SequenceId, TenantId
 from allod.core.messages import Admitted, Emission, PrefillProgress, Refused, Stepped
 from allod.core.sampling import Sampling
-from allod.core.step import Join, Prefill, Sampled, Scores, StepPlan, StepResult
+from allod.core.step import Join, Prefill, Restore, Sampled, Scores, StepPlan, StepResult
 from allod.engine.scheduler import Occupancy, Scheduler
 from allod.engine.settings import EngineSettings
 from allod.testing.models import submission, tiny_facts
@@ -34,7 +34,7 @@ def test_a_prompt_is_prefilled_joins_decodes_and_is_released():
     engine = scheduler()
     assert engine.submit(submission(prompt=4, max_tokens=2), 0.0) == Admitted(submission().request, 2, 0)
     first = engine.plan()
-    assert first == StepPlan(prefill=Prefill(SequenceId(0), (0, 1, 2)))
+    assert first == StepPlan(prefill=(Prefill(SequenceId(0), (0, 1, 2)),))
     second = engine.plan()
     assert second == StepPlan(join=(Join(SequenceId(0), ((SequenceId(0), GREEDY),), 3, ()),), decode=ids(0))
     progress = (PrefillProgress(submission().request, 3, 4),)
@@ -71,7 +71,7 @@ def test_choices_fork_one_prefill():
     """N choices cost one prefill and enter the batch together."""
     engine = scheduler()
     engine.submit(submission(prompt=3, choices=3), 0.0)
-    assert engine.plan().prefill == Prefill(SequenceId(0), (0, 1))
+    assert engine.plan().prefill == (Prefill(SequenceId(0), (0, 1)),)
     plan = engine.plan()
     assert plan.join == (Join(SequenceId(0), tuple((each, GREEDY) for each in ids(0, 1, 2)), 2, ()),)
     assert plan.decode == ids(0, 1, 2)
@@ -86,17 +86,53 @@ def test_the_prompt_travels_when_one_row_needs_it():
     assert engine.plan().join[0].prompt == (0, 1)
 
 
-def test_prompts_are_read_one_after_another_while_rows_decode():
-    """The next prompt starts in the step in which the one before joins."""
+def test_short_prompts_are_read_in_one_step():
+    """Those that wait are read beside the first while there is room, and enter the batch together."""
     engine = scheduler()
-    for first in (0, 10):
-        engine.submit(submission(prompt=3, first=first), 0.0)
-    assert engine.plan().prefill == Prefill(SequenceId(0), (0, 1))
+    for first in (0, 10, 20):
+        engine.submit(submission(prompt=14, first=first), 0.0)
+    first, second, third = (Prefill(SequenceId(at), tuple(range(at, at + 13))) for at in (0, 10, 20))
+    assert engine.plan().prefill == (first, second)
+    assert engine.occupancy().prefilling == 2
     plan = engine.plan()
-    assert (plan.decode, plan.prefill) == (ids(0), Prefill(SequenceId(10), (10, 11)))
-    assert engine.occupancy().prefilling == 1
+    assert (plan.decode, plan.prefill) == (ids(0, 10), (third,))
     plan = engine.plan()
-    assert (plan.decode, plan.prefill) == (ids(0, 10), None)
+    assert (plan.decode, plan.prefill) == (ids(0, 10, 20), ())
+
+
+def test_the_next_prompt_is_begun_beside_the_end_of_another():
+    """What is left of a step's room goes to the next, whose rest comes first in the step after it."""
+    engine = scheduler()
+    engine.submit(submission(prompt=16), 0.0)
+    engine.submit(submission(prompt=40, first=10), 0.0)
+    first, begun = engine.plan().prefill
+    assert (len(first.tokens), first.state) == (15, 0)
+    assert (len(begun.tokens), begun.state) == (17, 10)
+    plan = engine.plan()
+    assert plan.decode == ids(0)
+    assert [(chunk.state, chunk.tokens[0]) for chunk in plan.prefill] == [(10, 27)]
+
+
+def test_a_prompt_waits_for_one_that_begins_alike():
+    """It is not read beside the other, but goes on from what was kept of it."""
+    engine = scheduler(settings=EngineSettings())
+    alike = tuple(range(20))
+    for first, last in ((0, 90), (10, 91)):
+        engine.submit(submission(prompt=22, first=first, tokens=(*alike, last, last)), 0.0)
+    (chunk,) = engine.plan().prefill
+    assert chunk.state == 0
+    plan = engine.plan()
+    assert plan.join[0].state == 0
+    assert [step.parts[0][1] for step in plan.restore if isinstance(step, Restore)] == [20]
+    assert plan.prefill == (Prefill(SequenceId(10), (91,)),)
+
+
+def test_what_was_measured_at_loading_sizes_the_first_chunk():
+    """The first prompt is read like later ones."""
+    engine = Scheduler(tiny_facts(chunk_tokens=256, chunk_seconds=0.1), EngineSettings())
+    engine.submit(submission(prompt=1000), 0.0)
+    (chunk,) = engine.plan().prefill
+    assert len(chunk.tokens) == 512
 
 
 def test_long_prompts_are_read_in_chunks():
@@ -106,7 +142,7 @@ def test_long_prompts_are_read_in_chunks():
     sizes, told = [], []
     flight = engine.plan()
     while flight.prefill:
-        sizes.append(len(flight.prefill.tokens))
+        sizes.append(sum(len(chunk.tokens) for chunk in flight.prefill))
         launched = engine.plan()
         told += engine.commit(flight, StepResult((), 0.001), 0.0).progress
         flight = launched
@@ -138,11 +174,11 @@ def test_rows_that_cannot_share_a_step_take_turns():
     """Each choice of an unbatchable model is prefilled for itself after the one before is gone."""
     engine = scheduler(batchable=False, alone_because="recurrent")
     engine.submit(submission(prompt=3, choices=2, max_tokens=1), 0.0)
-    assert engine.plan().prefill == Prefill(SequenceId(0), (0, 1))
+    assert engine.plan().prefill == (Prefill(SequenceId(0), (0, 1)),)
     plan = engine.plan()
-    assert (plan.decode, plan.prefill) == (ids(0), None)
+    assert (plan.decode, plan.prefill) == (ids(0), ())
     plan = engine.plan()
-    assert plan == StepPlan(release=ids(0), prefill=Prefill(SequenceId(1), (0, 1)))
+    assert plan == StepPlan(release=ids(0), prefill=(Prefill(SequenceId(1), (0, 1)),))
     assert engine.plan().decode == ids(1)
     assert engine.plan().release == ids(1)
 
@@ -170,7 +206,7 @@ def test_chunks_shrink_to_the_memory_that_is_left():
     engine.submit(submission(prompt=3200, max_tokens=8), 0.0)
     plan, sizes = engine.plan(), []
     while plan.prefill:
-        sizes.append(len(plan.prefill.tokens))
+        sizes.append(sum(len(chunk.tokens) for chunk in plan.prefill))
         engine.commit(plan, StepResult((), 0.001), 0.0)
         plan = engine.plan()
     assert sizes[:6] == [32, 64, 128, 256, 288, 288]
@@ -272,7 +308,7 @@ def test_prefill_leaves_room_for_the_decoding_rows():
     engine.submit(submission(prompt=4000, max_tokens=1, first=1), 0.0)
     flight, stalls = engine.plan(), []
     for step in count():
-        chunk = len(flight.prefill.tokens) if flight.prefill else 0
+        chunk = sum(len(chunk.tokens) for chunk in flight.prefill)
         if step and not chunk:
             break
         seconds = 0.010 + chunk * 0.0005
@@ -317,8 +353,7 @@ def test_a_slow_join_does_not_pass_for_a_slow_decode_step():
     engine.submit(submission(prompt=200, first=1), 0.0)
     for expected in (32, 64):
         plan = engine.plan()
-        assert plan.prefill is not None
-        assert len(plan.prefill.tokens) == expected
+        assert sum(len(chunk.tokens) for chunk in plan.prefill) == expected
         engine.commit(plan, StepResult((Sampled(SequenceId(0), 1),), 0.001), 0.0)
 
 

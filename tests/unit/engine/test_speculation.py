@@ -125,7 +125,7 @@ def test_only_a_row_alone_is_given_drafts() -> None:
     house.scheduler.submit(submission(first=10, max_tokens=60), 0.0)
     house.run()
     assert house.drafts
-    assert all(len(plan.decode) == 1 and plan.prefill is None for plan in house.drafts)
+    assert all(len(plan.decode) == 1 and not plan.prefill for plan in house.drafts)
     first_draft = house.plans.index(house.drafts[0])
     assert all(len(plan.decode) < 2 for plan in house.plans[first_draft:])
     assert house.said[SequenceId(0)] == list(LOOP[:150])

@@ -44,7 +44,7 @@ def seen(**changes: object) -> FakeRunner:
 
 
 def read(runner: FakeRunner, tokens: tuple[int, ...], *parts: Shown) -> None:
-    runner.launch(StepPlan(prefill=Prefill(ONE, tokens, parts))).collect()
+    runner.launch(StepPlan(prefill=(Prefill(ONE, tokens, parts),))).collect()
 
 
 def test_a_row_says_what_is_expected_of_its_pictures():
@@ -136,8 +136,8 @@ def test_only_what_came_is_looked_at_and_forgotten():
     runner.receive(DIGEST, tensors())
     with pytest.raises(ContractViolation, match="no time"):
         look(runner, -1.0)
-    both = StepPlan(prefill=Prefill(ONE, (1,)), encode=Encode(DIGEST, PICTURE, 1.0))
-    with pytest.raises(ContractViolation, match="a chunk or looks"):
+    both = StepPlan(prefill=(Prefill(ONE, (1,)),), encode=Encode(DIGEST, PICTURE, 1.0))
+    with pytest.raises(ContractViolation, match="reads chunks or looks"):
         seen().launch(both)
 
 

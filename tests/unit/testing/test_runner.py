@@ -25,7 +25,7 @@ def step(runner: FakeRunner, **fields: object) -> StepResult:
 
 def prefilled() -> FakeRunner:
     runner = FakeRunner(tiny_facts())
-    step(runner, prefill=Prefill(ONE, (1, 2)))
+    step(runner, prefill=(Prefill(ONE, (1, 2)),))
     return runner
 
 
@@ -38,8 +38,8 @@ def decoding() -> FakeRunner:
 def test_a_row_says_what_is_expected_of_its_prompt():
     """The token function sees exactly prompt and answer, however they were fed."""
     runner = FakeRunner(tiny_facts())
-    step(runner, prefill=Prefill(ONE, (1,)))
-    step(runner, prefill=Prefill(ONE, (2,)))
+    step(runner, prefill=(Prefill(ONE, (1,)),))
+    step(runner, prefill=(Prefill(ONE, (2,)),))
     said = [step(runner, join=(joins(ONE, TWO),), decode=(ONE, TWO))]
     said += [step(runner, decode=(TWO, ONE)) for _ in range(3)]
     tokens = tuple(sampled.token for each in said for sampled in each.sampled if sampled.sequence == ONE)
@@ -73,10 +73,11 @@ def test_expected_tokens_end_with_the_stop_token():
         StepPlan(decode=()),
         StepPlan(decode=(ONE, TWO)),
         StepPlan(decode=(ONE, ONE)),
-        StepPlan(prefill=Prefill(TWO, (1,))),
-        StepPlan(decode=(ONE,), prefill=Prefill(ONE, (1,))),
-        StepPlan(decode=(ONE,), prefill=Prefill(TWO, ())),
-        StepPlan(decode=(ONE,), prefill=Prefill(TWO, (97,))),
+        StepPlan(prefill=(Prefill(TWO, (1,)),)),
+        StepPlan(decode=(ONE,), prefill=(Prefill(ONE, (1,)),)),
+        StepPlan(decode=(ONE,), prefill=(Prefill(TWO, ()),)),
+        StepPlan(decode=(ONE,), prefill=(Prefill(TWO, (1,)), Prefill(TWO, (2,)))),
+        StepPlan(decode=(ONE,), prefill=(Prefill(TWO, (97,)),)),
         StepPlan(join=(joins(TWO, state=ONE),), decode=(ONE, TWO)),
         StepPlan(join=(joins(ONE, state=TWO),), decode=(ONE,)),
         StepPlan(join=(joins(state=TWO),), decode=(ONE,)),
@@ -124,7 +125,7 @@ def test_rows_of_an_unbatchable_model_do_not_meet():
 def test_the_context_ends():
     """A row reads as many tokens as the context has, and no more."""
     runner = FakeRunner(tiny_facts(context_tokens=3))
-    step(runner, prefill=Prefill(ONE, (1, 2)))
+    step(runner, prefill=(Prefill(ONE, (1, 2)),))
     step(runner, join=(joins(ONE),), decode=(ONE,))
     with pytest.raises(ContractViolation, match="has read 4 of 3"):
         runner.launch(StepPlan(decode=(ONE,)))
@@ -133,12 +134,12 @@ def test_the_context_ends():
 def test_bytes_are_counted_and_bounded():
     """Held bytes are weights and rounded state, rows padded to the longest; the budget is a wall."""
     runner = FakeRunner(tiny_facts(weights_bytes=1000, budget_bytes=1000 + 3 * 160))
-    step(runner, prefill=Prefill(ONE, (1, 2)))
+    step(runner, prefill=(Prefill(ONE, (1, 2)),))
     assert runner.memory() == MemoryReading(active_bytes=1160, cached_bytes=0, peak_bytes=1160)
     step(runner, join=(joins(ONE, TWO),), decode=(ONE, TWO))
     assert runner.memory().active_bytes == 1320
     with pytest.raises(ContractViolation, match="out of memory"):
-        runner.launch(StepPlan(decode=(ONE, TWO), prefill=Prefill(SequenceId(3), (0,) * 17)))
+        runner.launch(StepPlan(decode=(ONE, TWO), prefill=(Prefill(SequenceId(3), (0,) * 17),)))
 
 
 def test_transients_count_against_the_budget():
@@ -146,11 +147,11 @@ def test_transients_count_against_the_budget():
     runner = FakeRunner(
         tiny_facts(weights_bytes=0, budget_bytes=160 + 4 * 7, transient_bytes_per_token_and_context=1)
     )
-    step(runner, prefill=Prefill(ONE, (1, 2, 3)))
+    step(runner, prefill=(Prefill(ONE, (1, 2, 3)),))
     assert runner.memory().peak_bytes == 160 + 9
-    step(runner, prefill=Prefill(ONE, (1, 2, 3, 4)))
+    step(runner, prefill=(Prefill(ONE, (1, 2, 3, 4)),))
     with pytest.raises(ContractViolation, match="out of memory"):
-        runner.launch(StepPlan(prefill=Prefill(ONE, (1, 2, 3))))
+        runner.launch(StepPlan(prefill=(Prefill(ONE, (1, 2, 3)),)))
 
 
 def test_speech_is_scripted_then_stops():
@@ -175,7 +176,7 @@ def test_scores_come_when_asked_for():
 def test_seconds_are_simulated():
     """Costs are told, not spent."""
     runner = FakeRunner(tiny_facts(), costs=FakeCosts(decode_seconds=2.0, prefill_seconds_per_token=10.0))
-    assert step(runner, prefill=Prefill(ONE, (1, 2))).seconds == 20.0
+    assert step(runner, prefill=(Prefill(ONE, (1, 2)),)).seconds == 20.0
     assert step(runner, join=(joins(ONE),), decode=(ONE,)).seconds == 2.0
     assert step(runner, release=(ONE,)).seconds == 0.0
     assert (runner.rows, runner.states) == ((), ())
@@ -202,7 +203,7 @@ def test_a_parked_row_keeps_what_it_read():
         StepPlan(resume=(TWO,), decode=(TWO,)),
         StepPlan(decode=(ONE,)),
         StepPlan(resume=(ONE,)),
-        StepPlan(prefill=Prefill(ONE, (1,))),
+        StepPlan(prefill=(Prefill(ONE, (1,)),)),
         StepPlan(join=(joins(ONE, state=TWO),), decode=(ONE,)),
         StepPlan(
             join=(Join(TWO, ((TWO, GREEDY), (SequenceId(3), GREEDY)), 3, (), said=(3,)),), decode=(TWO,)
@@ -222,6 +223,6 @@ def test_a_released_row_starts_anew_only_from_a_prompt():
     with pytest.raises(ContractViolation, match="gone"):
         runner.launch(StepPlan(join=(joins(ONE),), decode=(ONE,)))
     first, second = expected_tokens((1, 2, 3), GREEDY, vocabulary=97, max_tokens=2)
-    step(runner, prefill=Prefill(ONE, (1, 2, 3)))
+    step(runner, prefill=(Prefill(ONE, (1, 2, 3)),))
     again = Join(ONE, ((ONE, GREEDY),), first, (), said=(first,))
     assert step(runner, join=(again,), decode=(ONE,)).sampled[0].token == second

@@ -1,0 +1,82 @@
+"""Chunks of several prompts, read as one: one pass over the weights costs much the same for few as for many.
+
+The prompts must have read equally much, so that their positions agree. Shorter chunks are padded behind
+their end, where no token of their own looks; what layers hold of the padding is cut off afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from allod.core.ids import TokenId
+from allod.core.shapes import padded_chunk, rows_together
+from allod.runner import caches
+from allod.runner.network import Network, Reading
+
+_LEAST_FILLED = 7 / 8
+"""A chunk shorter than this share of the longest is read with shorter ones: padding is work as well."""
+
+_PADDING_TOKEN: TokenId = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is read of one prompt: its chunk, which has no pictures, and how far it is."""
+
+    tokens: tuple[TokenId, ...]
+    reading: Reading
+
+
+def groups(parts: Sequence[Part], *, pads_chunks: bool) -> list[list[Part]]:
+    """Put together what can be read as one.
+
+    Args:
+        parts: of one step.
+        pads_chunks: chunks are brought to few lengths, and should be brought to few numbers of rows.
+    """
+    found: list[list[Part]] = []
+    ordered = sorted(parts, key=lambda part: (part.reading.extent.length, -len(part.tokens)))
+    for part in ordered:
+        if found and _fits(part, found[-1], pads_chunks=pads_chunks):
+            found[-1].append(part)
+        else:
+            found.append([part])
+    return [few for group in found for few in _in_few_shapes(group, pads_chunks=pads_chunks)]
+
+
+def read(network: Network, parts: Sequence[Part]) -> None:
+    """Read the chunks of prompts that have read equally much; their readings are advanced."""
+    first = parts[0].reading
+    longest = max(len(part.tokens) for part in parts)
+    padded = [[*part.tokens, *[_PADDING_TOKEN] * (longest - len(part.tokens))] for part in parts]
+    state = caches.stack([part.reading.state for part in parts], network.make_state())
+    network.logits(mx.array(padded), state)
+    for row, part in enumerate(parts):
+        count = len(part.tokens)
+        extent = first.extent.more(count)
+        part.reading.state = caches.unstack(state, row, longest - count, extent.length, network.make_state())
+        part.reading.extent = extent
+
+
+def _fits(part: Part, group: Sequence[Part], *, pads_chunks: bool) -> bool:
+    longest = group[0]
+    if part.reading.extent != longest.reading.extent or len(part.tokens) == 1:
+        return False
+    if pads_chunks:
+        return padded_chunk(len(part.tokens)) == padded_chunk(len(longest.tokens))
+    return len(part.tokens) >= _LEAST_FILLED * len(longest.tokens)
+
+
+def _in_few_shapes(group: list[Part], *, pads_chunks: bool) -> list[list[Part]]:
+    if not pads_chunks:
+        return [group]
+    parts = list(group)
+    few: list[list[Part]] = []
+    while parts:
+        rows = rows_together(len(parts), padded_chunk(len(parts[0].tokens)))
+        few.append(parts[:rows])
+        parts = parts[rows:]
+    return few
