@@ -8,7 +8,7 @@ from pathlib import Path
 SUFFIX = ".block"
 PARTIAL = ".partial"
 _HEADER = struct.Struct("<8sQI")
-_MAGIC = b"allod-1\n"
+_MAGIC = b"allod-2\n"
 
 
 def file_bytes(content: bytes) -> int:
