@@ -89,14 +89,16 @@ def make_tipped(request: pytest.FixtureRequest) -> Factory:
     return request.param
 
 
-def answered(runner: Runner, start: Restore | None = None, known: int = 0) -> list[int]:
+def answered(
+    runner: Runner, start: Restore | None = None, known: int = 0, prompt: tuple[int, ...] = LONG
+) -> list[int]:
     """What a row says to the prompt, read whole or behind what a state starts from."""
     if start is None:
-        prefill(runner, 1, LONG)
+        prefill(runner, 1, prompt)
     else:
-        rest = Prefill(SequenceId(1), LONG[known:-1])
+        rest = Prefill(SequenceId(1), prompt[known:-1])
         runner.launch(StepPlan(restore=(start,), prefill=rest)).collect()
-    tokens = said(steps(runner, (SequenceId(1),), 5, join(1, LONG, (1, GREEDY))), 1)
+    tokens = said(steps(runner, (SequenceId(1),), 5, join(1, prompt, (1, GREEDY))), 1)
     runner.launch(StepPlan(release=(SequenceId(1),))).collect()
     return tokens
 
@@ -194,6 +196,32 @@ def test_a_tip_comes_back_as_if_it_had_been_read(
         parts = (*parts, (segment, position - known))
     for _ in range(2):  # a tip serves more than once
         assert answered(runner, Restore(SequenceId(1), parts), position) == expected
+
+
+def test_the_tip_of_a_row_comes_back(make_tipped: Factory) -> None:
+    """What a row of a batch has said is gone on with in another process, as if it had been read."""
+    archive, short = FakeArchive(), (5, 3, 11, 2, 7)
+    first, rows = make_tipped(archive), (SequenceId(1), SequenceId(2))
+    prefill(first, 1, LONG)
+    prefill(first, 2, short)
+    results = steps(first, rows, 5, join(1, LONG, (1, GREEDY)), join(2, short, (2, GREEDY)))
+    read = (*LONG, *said(results, 1)[:-1])
+    keep = Keep(SegmentId(7), SequenceId(1), 0, len(read), tip=True)
+    start = 2 * BLOCK_TOKENS if grows(first) else 0
+    stores = [
+        Store(name, ((SegmentId(7), place * BLOCK_TOKENS, (place + 1) * BLOCK_TOKENS),))
+        for place, name in enumerate(NAMES[: start // BLOCK_TOKENS])
+    ]
+    tip = Store(TIP, ((SegmentId(7), start, len(read)),), SegmentId(7))
+    first.launch(StepPlan(keep=(keep,), release=rows, restore=(*stores, tip))).collect()
+    second = make_tipped(archive)
+    for name in archive.blocks:
+        assert archive.fetch(name) is not None
+    load = Load(SegmentId(1), 0, len(read), tuple(each.name for each in stores), TIP)
+    second.launch(StepPlan(restore=(load,))).collect()
+    prompt = (*read, 9, 4, 6)
+    restore = Restore(SequenceId(1), ((SegmentId(1), len(read)),))
+    assert answered(second, restore, len(read), prompt) == answered(second, prompt=prompt)
 
 
 def conversation(runner: Runner, archive: FakeArchive | None, turns: int) -> tuple[list[list[int]], int]:

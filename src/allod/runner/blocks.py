@@ -62,9 +62,9 @@ def packed(entries: Sequence[Entries], tip: Sequence[TipArrays] = ()) -> bytes:
     raw = [mx.contiguous(array).view(mx.uint8) for array in flat]
     mx.eval(raw)
     encoded = msgspec.msgpack.encode(head)
-    return b"".join(
-        [_LENGTH.pack(len(encoded)), encoded, *(np.array(array, copy=False).tobytes() for array in raw)]
-    )
+    # Joined as they are: a tip is large, and each copy of it is a wait for rows.
+    buffers = [np.array(array, copy=False).data for array in raw]
+    return b"".join([_LENGTH.pack(len(encoded)), encoded, *buffers])
 
 
 def unpacked(content: bytes) -> Unpacked:
