@@ -9,6 +9,7 @@ from typing import Any
 
 import openai
 import pytest
+from tests.e2e.conftest import home_with_random_model
 from tests.scaffolding.server import RunningServer, running_server
 
 pytestmark = pytest.mark.model
@@ -18,12 +19,12 @@ DISK = "engine.prefix_disk_bytes=1000000000"
 BLOCK_TOKENS = 256
 
 
-def ask(server: RunningServer, question: str) -> tuple[str, int, int]:
+def ask(server: RunningServer, question: str, model: str = "llama") -> tuple[str, int, int]:
     """What was said, how much of the prompt was reused, and how long the prompt was."""
     messages: list[Any] = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}]
     with openai.OpenAI(base_url=server.openai_url, api_key="any", max_retries=0) as client:
         answer = client.chat.completions.create(
-            model="llama", messages=messages, max_tokens=12, temperature=0, extra_body={"ignore_eos": True}
+            model=model, messages=messages, max_tokens=12, temperature=0, extra_body={"ignore_eos": True}
         )
     assert answer.usage
     assert answer.usage.prompt_tokens_details
@@ -31,8 +32,12 @@ def ask(server: RunningServer, question: str) -> tuple[str, int, int]:
     return answer.choices[0].message.content or "", cached, answer.usage.prompt_tokens
 
 
-def blocks(home: Path) -> list[Path]:
-    return sorted((home / "prefixes" / "llama").glob("*/*.block"))
+def blocks(home: Path, model: str = "llama") -> list[Path]:
+    return sorted((home / "prefixes" / model).glob("*/*.block"))
+
+
+def tips(home: Path, model: str) -> list[Path]:
+    return [path for path in blocks(home, model) if "-" in path.name]
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -85,6 +90,28 @@ def test_killed_and_damaged_it_still_answers(home: Path, tmp_path: Path) -> None
         again = ask(server, "Who are you?")
     assert again[0] == cold[0]
     assert again[1] == 0
+
+
+@pytest.mark.parametrize("family", ["gemma3_text", "qwen3_next"])
+def test_models_that_need_tips_are_warm_as_well(tmp_path: Path, family: str) -> None:
+    """With windows or recurrent layers: through a kill, where instructions end; damage is read anew."""
+    model, home = family.replace("_", "-"), home_with_random_model(tmp_path, family)
+    with running_server(home, tmp_path / "first", DISK) as server:
+        told = [ask(server, question, model) for question in ("Who are you?", "What is red?", "Why?", "How?")]
+        until(lambda: bool(tips(home, model)))  # blocks are written before
+        (worker,) = server.worker_pids()
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: server.worker_pids() not in ([], [worker]))
+        again = ask(server, "What is red?", model)
+    assert [again[0], again[2]] == [told[1][0], told[1][2]]
+    instructions = again[1]
+    assert instructions == told[1][1] > 6 * BLOCK_TOKENS
+    with running_server(home, tmp_path / "second", DISK) as server:
+        assert ask(server, "Who are you?", model) == (told[0][0], instructions, told[0][2])
+    for path in tips(home, model):
+        path.write_bytes(path.read_bytes()[:-1])
+    with running_server(home, tmp_path / "third", DISK) as server:
+        assert ask(server, "Who are you?", model) == (told[0][0], 0, told[0][2])
 
 
 def test_it_is_off_unless_wanted(home: Path, tmp_path: Path) -> None:

@@ -8,13 +8,17 @@ import pytest
 from mlx_vlm.generate.ar import generate_step
 from mlx_vlm.utils import load_model, load_processor
 from PIL import Image
+from tests.contract.test_runner_archive_contract import conversation
 from tests.scaffolding.families import DEVICE
 from tests.scaffolding.seer import Question, Seer, join_of, read, said, see, seer
 from tests.scaffolding.vision_families import VISION_FAMILIES, picture
 
+from allod.core.blocks import BLOCK_TOKENS
 from allod.core.ids import SequenceId
 from allod.core.sampling import Sampling
 from allod.core.step import StepPlan
+from allod.runner.step import MlxRunner
+from allod.testing.archive import FakeArchive
 
 pytestmark = [pytest.mark.mlx, pytest.mark.slow]
 
@@ -156,3 +160,18 @@ def test_two_pictures_of_one_size_are_told_apart(own: Seer) -> None:
         read(runner, 1, question, 1000)
         answers.append(said(runner, [join_of(1, question)], STEPS)[1])
     assert answers[0] != answers[1]
+
+
+def test_texts_survive_a_restart(own: Seer) -> None:
+    """What a model that sees has read without pictures comes back from disk, and changes nothing."""
+    facts = own.runner().facts
+    if facts.unkept_because:
+        pytest.skip(facts.unkept_because)
+    assert facts.unstored_because == ""
+    archive = FakeArchive()
+    without, read = conversation(own.runner(), None, 4)
+    first, again = (
+        conversation(MlxRunner(own.loaded.network, facts, archive=archive), archive, 4) for _ in range(2)
+    )
+    assert first[0] == again[0] == without
+    assert again[1] <= read - 2 * BLOCK_TOKENS

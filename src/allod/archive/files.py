@@ -8,7 +8,7 @@ from pathlib import Path
 SUFFIX = ".block"
 PARTIAL = ".partial"
 _HEADER = struct.Struct("<8sQI")
-_MAGIC = b"allod-1\n"
+_MAGIC = b"allod-2\n"
 
 
 def file_bytes(content: bytes) -> int:
@@ -39,13 +39,13 @@ def write_block(path: Path, content: bytes) -> None:
 def read_block(path: Path) -> bytes | None:
     """What was written there; None where that is gone, cut short, another block, or not what it was."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            header, content = file.read(_HEADER.size), file.read()
     except OSError:
         return None
-    if len(data) < _HEADER.size:
+    if len(header) < _HEADER.size:
         return None
-    magic, length, checksum = _HEADER.unpack_from(data)
-    content = data[_HEADER.size :]
+    magic, length, checksum = _HEADER.unpack(header)
     is_sound = magic == _MAGIC and length == len(content) and checksum == _checksum(path, content)
     return content if is_sound else None
 

@@ -1,8 +1,9 @@
 """The seams. Each has a contract suite in `tests/contract`, run against every implementation."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import Protocol
 
+from allod.core.blocks import StoredTip
 from allod.core.card import ModelCard
 from allod.core.embedding import EmbeddingRequest, Embeddings
 from allod.core.events import Event
@@ -83,7 +84,10 @@ class Flight(Protocol):
 
 
 class Archive(Protocol):
-    """Keeps blocks of what was read of prompts beyond the life of a process. Nothing of it fails."""
+    """Keeps blocks of what was read of prompts, and tips, beyond the life of a process. Nothing of it fails.
+
+    What is said of blocks holds for tips.
+    """
 
     @property
     def used_bytes(self) -> int:
@@ -92,6 +96,28 @@ class Archive(Protocol):
 
     def names(self, tenant: TenantId, tokens: Sequence[TokenId]) -> Sequence[BlockName]:
         """The names of a prompt's whole blocks of `BLOCK_TOKENS`, in order."""
+        ...
+
+    def tip_name(self, tokens: Sequence[TokenId], blocks: Sequence[BlockName]) -> BlockName:
+        """The name of the tip behind these tokens, which have at least one whole block.
+
+        Args:
+            tokens: all up to the tip.
+            blocks: the names of their whole blocks; more may follow.
+        """
+        ...
+
+    def tips(self, tokens: Sequence[TokenId], blocks: Sequence[BlockName]) -> Sequence[StoredTip]:
+        """The tips of a prompt that are there, in order.
+
+        Args:
+            tokens: of the prompt.
+            blocks: the names of its whole blocks.
+        """
+        ...
+
+    def expected_seconds(self, name: BlockName) -> float:
+        """What reading a block that is there is believed to take."""
         ...
 
     def holds(self, name: BlockName) -> bool:
@@ -107,11 +133,11 @@ class Archive(Protocol):
         ...
 
     def take(self, name: BlockName) -> bytes:
-        """A block that was fetched; called once."""
+        """A block that was fetched; called once for each time."""
         ...
 
-    def release(self) -> None:
-        """Hold no longer what was fetched and not taken."""
+    def release(self, names: Collection[BlockName]) -> None:
+        """Hold blocks no longer that were fetched and will not be taken."""
         ...
 
     def put(self, name: BlockName, content: bytes) -> None:

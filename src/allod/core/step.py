@@ -14,12 +14,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from allod.core.ids import BlockName, SegmentId, SequenceId, TokenId
+from allod.core.blocks import Load, Store
+from allod.core.ids import SegmentId, SequenceId, TokenId
 from allod.core.pictures import Digest, PictureSpan
 from allod.core.sampling import Sampling
-
-BLOCK_TOKENS = 256
-"""Positions of a block in an archive: of an 8B with full attention 32 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,36 +142,6 @@ class Restore:
 
     state: SequenceId
     parts: tuple[tuple[SegmentId, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Store:
-    """Hand a block to the archive.
-
-    Attributes:
-        name: of the block.
-        parts: what it is made of: segments, and from where to where in each, counted from its start.
-    """
-
-    name: BlockName
-    parts: tuple[tuple[SegmentId, int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Make a segment of blocks that the archive has fetched.
-
-    Attributes:
-        segment: its name from now on; it has no tip.
-        start: index of its first position.
-        end: index after the last one.
-        blocks: which, in order; the first one's beginning may be left out.
-    """
-
-    segment: SegmentId
-    start: int
-    end: int
-    blocks: tuple[BlockName, ...]
 
 
 PrefixStep = Keep | Split | Discard | Restore | Store | Load
@@ -361,6 +329,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
         sight: what pictures cost; None for a model that does not see.
         blind_because: why a model that could see does not; empty else.
         unkept_because: why states cannot be kept for other prompts; empty when they can.
+        unstored_because: why what is kept cannot be turned into bytes and back; empty when it can.
         undrafted_because: why rows cannot be given drafts; empty when they can.
         pads_chunks: chunks of a prompt are brought to few lengths (`shapes`); others cost more.
         reads_together: chunks of several prompts can be read as one.
@@ -383,6 +352,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
     sight: Sight | None = None
     blind_because: str = ""
     unkept_because: str = ""
+    unstored_because: str = ""
     undrafted_because: str = ""
     pads_chunks: bool = False
     reads_together: bool = False

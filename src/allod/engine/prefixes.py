@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Sequence
 
-from allod.core.ids import BlockName, SequenceId, TenantId
+from allod.core.ids import SequenceId, TenantId, TokenId
 from allod.core.messages import PrefillProgress, Submit
 from allod.core.pictures import PictureSpan
 from allod.core.ports import Archive
 from allod.core.prefixes import PrefixEnd, PrefixMatch
 from allod.core.step import ModelFacts, PrefixStep, Restore, StepPlan
-from allod.engine.archived import FROM_DISK, Archived, loading
+from allod.engine.archived import FROM_DISK, ArchivedPrompt, BlockedPrompt, Room
 from allod.engine.pacing import PrefillPacer
 from allod.engine.sequence import Choice, Job
 from allod.engine.settings import EngineSettings
+from allod.engine.tipped import TippedPrompt
 from allod.prefix.keys import Key, key_of, outside
 from allod.prefix.node import Node
 from allod.prefix.sizes import PrefixSizes
@@ -48,9 +49,7 @@ class Prefixes:
         self._spare_bytes = spare_bytes
         share_bytes = (facts.budget_bytes - facts.weights_bytes) // _MOST_SHARE
         self._most_bytes = 0 if facts.unkept_because else min(settings.prefix_cache_bytes, share_bytes)
-        # Other layers than those that grow would need their tips on disk as well.
-        is_archived = archive is not None and self._most_bytes > 0 and not self._sizes.needs_tips
-        self._archived = Archived(archive) if archive is not None and is_archived else None
+        self._archive = archive if self._most_bytes > 0 else None
         self._pacer = pacer
         self._steps: list[PrefixStep] = []
         self._resumed: dict[SequenceId, PrefillProgress] = {}
@@ -72,9 +71,8 @@ class Prefixes:
         key = key_of(submit.tokens, submit.pictures)[:-1]
         walk = self._tree.walk(submit.tenant, key)
         cached, _ = self._reusable(walk, submit.pictures)
-        stored = 0
-        if self._archived is not None and not submit.pictures:
-            stored = self._archived.held_tokens(self._archived.names(submit.tenant, submit.tokens[:-1]))
+        archived = self._archived(submit.tenant, submit.tokens, submit.pictures)
+        stored = archived.held_tokens(walk.agreed) if archived is not None else 0
         return PrefixMatch(cached, walk.agreed, _end(walk, cached, len(key)), max(0, stored - cached))
 
     def gains_by_waiting(self, job: Job, others: Sequence[Job]) -> bool:
@@ -85,15 +83,15 @@ class Prefixes:
         if self._most_bytes <= 0:
             return False
         key = self._key(job)
-        cached, _ = self._reusable(self._tree.walk(job.tenant, key), job.pictures)
+        walk = self._tree.walk(job.tenant, key)
+        cached, _ = self._reusable(walk, job.pictures)
         begin = key[: cached + LEAST_SHARED_TOKENS]
         if len(begin) == cached + LEAST_SHARED_TOKENS and any(
             other.tenant == job.tenant and self._key(other)[: len(begin)] == begin for other in others
         ):
             return True
-        if self._archived is None:
-            return False
-        return self._archived.held_tokens(self._archived.names(job.tenant, job.tokens[:-1])) > cached
+        archived = self._archived(job.tenant, job.tokens, job.pictures)
+        return archived is not None and archived.held_tokens(walk.agreed) > cached
 
     def resume(self, job: Job, spare_bytes: int, *, decodes: bool) -> None:
         """Let a job that is admitted go on from what is kept of its prompt.
@@ -105,14 +103,10 @@ class Prefixes:
         """
         if self._most_bytes <= 0:
             return
-        archived = None if job.pictures else self._archived
-        names = archived.names(job.tenant, job.tokens[:-1]) if archived is not None else ()
+        archived = self._archived(job.tenant, job.tokens, job.pictures)
         if archived is not None:
-            seconds = self._pacer.room_seconds(decodes=decodes)
-            known = self._tree.walk(job.tenant, self._key(job)).agreed
-            end = archived.fetch(names, known, seconds)
-            if end > known:
-                self._load(job, end, names, min(self._most_bytes, spare_bytes))
+            limit_bytes = min(self._most_bytes, spare_bytes)
+            self._load(job, archived, Room(self._pacer.room_seconds(decodes=decodes), limit_bytes))
         walk = self._tree.walk(job.tenant, self._key(job))
         cached, path = self._reusable(walk, job.pictures)
         if self._sizes.needs_tips:
@@ -121,7 +115,7 @@ class Prefixes:
         if cached:
             self._tree.touch(path)
             if archived is not None:
-                self._steps += archived.store(names, path, cached)
+                self._steps += archived.store(path, cached)
             parts = tuple((node.segment, min(node.end, cached) - node.start) for node in path)
             self._steps.append(Restore(job.state, parts))
             job.resume(cached)
@@ -158,14 +152,27 @@ class Prefixes:
         self._steps += self._tree.shrink(limit_bytes, path)
         self._steps += self._tree.shrink(limit_bytes)
 
-    def _load(self, job: Job, end: int, names: Sequence[BlockName], limit_bytes: int) -> None:
-        """Keep what was fetched of a prompt, as far as there is room for it."""
-        if limit_bytes <= 0:
-            return
-        # Only what memory lacks was fetched: what it knows cannot be made anew from blocks.
-        key = self._key(job)[:end]
-        steps = self._tree.keep(job.tenant, key, FROM_DISK, limit_bytes, merges=False)
-        self._steps += loading(names, steps)
+    def _archived(
+        self, tenant: TenantId, tokens: Sequence[TokenId], pictures: Sequence[PictureSpan]
+    ) -> ArchivedPrompt | None:
+        """A prompt held against the archive; None where there is none for it."""
+        if self._archive is None or pictures:
+            return None
+        if self._sizes.needs_tips:
+            return TippedPrompt(self._archive, self._sizes, tenant, tokens[:-1])
+        return BlockedPrompt(self._archive, self._sizes, self._archive.names(tenant, tokens[:-1]))
+
+    def _load(self, job: Job, archived: ArchivedPrompt, room: Room) -> None:
+        """Fetch what memory lacks of a prompt, and keep it as far as there is room for it."""
+        walk = self._tree.walk(job.tenant, self._key(job))
+        cached, _ = self._reusable(walk, ())
+        end = archived.fetch(walk.agreed, cached, room)
+        steps: list[PrefixStep] = []
+        if end > cached and room.size_bytes > 0:
+            # Only what memory lacks was fetched: what it knows cannot be made anew from blocks.
+            key = self._key(job)[:end]
+            steps = self._tree.keep(job.tenant, key, FROM_DISK, room.size_bytes, merges=False)
+        self._steps += archived.loading(steps)
 
     def _keep(self, tenant: TenantId, key: Key, source: SequenceId) -> None:
         limit_bytes = min(self._most_bytes, self._spare_bytes())

@@ -21,6 +21,7 @@ class Node:
         children: what comes after it, by their first elements. No two begin alike.
         has_tip: a state can go on behind it, in models that need a tip for that.
         hits: how often a prompt went this way, when it was kept included.
+        resumed: how often one went on from its end.
         floor: what the tree had forgotten last when a prompt last went this way; see `PrefixTree`.
         lost: first elements of children that were forgotten.
     """
@@ -32,6 +33,7 @@ class Node:
     children: "dict[Element, Node]" = field(default_factory=dict[Element, "Node"])
     has_tip: bool = False
     hits: int = 0
+    resumed: int = 0
     floor: float = 0.0
     lost: set[Element] = field(default_factory=set[Element])
 

@@ -6,7 +6,7 @@ what is worth least is forgotten, and its worth is the floor of whatever is used
 nobody comes back for sinks.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -116,11 +116,12 @@ class PrefixTree:
             node = child
         return Walk(tuple(path), position, is_fork=bool(path), was_lost=False)
 
-    def touch(self, path: Collection[Node]) -> None:
-        """A prompt went this way."""
+    def touch(self, path: Sequence[Node]) -> None:
+        """A prompt went this way, and goes on from the last of these nodes."""
         for node in path:
             node.hits += 1
             node.floor = self._floor
+        path[-1].resumed += 1
 
     def keep(
         self, tenant: TenantId, key: Key, source: SequenceId, limit_bytes: int, *, merges: bool = True
@@ -178,6 +179,7 @@ class PrefixTree:
         head = Node(next(self._names), node.elements[:tokens], node.start, hits=node.hits, floor=node.floor)
         tail = Node(next(self._names), node.elements[tokens:], position, has_tip=node.has_tip)
         tail.hits, tail.floor, tail.lost, tail.children = node.hits, node.floor, node.lost, node.children
+        tail.resumed = node.resumed
         for child in tail.children.values():
             child.parent = tail
         parent.adopt(head)

@@ -20,6 +20,9 @@ RowState = list["kinds.LayerCache"]
 Entries = tuple[mx.array, mx.array]
 """Keys and values of some positions, (1, H, T, D) each."""
 
+TipArrays = tuple["mx.array | None", ...]
+"""What a layer that does not grow holds: keys and values of a window, or all of a recurrent state."""
+
 FULL, SLIDING, RECURRENT, SEVERAL = "KVCache", "RotatingKVCache", "ArraysCache", "CacheList"
 _BATCHED = "Batch"
 """What the names of batched kinds begin with, where they are classes of their own."""
@@ -146,9 +149,7 @@ def entries(state: RowState, row: int | None, tokens: int, behind: int) -> tuple
 
 def tip(state: RowState, row: int | None) -> tuple[kinds.LayerCache, ...]:
     """What the layers of a row hold that do not grow; the row goes on without changing it."""
-    return tuple(
-        _own(leaf if row is None else leaf.extract(row)) for leaf in leaves(state) if not _is_growing(leaf)
-    )
+    return tuple(_own(leaf if row is None else leaf.extract(row)) for leaf in _others(state))
 
 
 def fill(
@@ -167,9 +168,41 @@ def fill(
         room = leaf.step - tokens % leaf.step
         keys, values = zip(*parts, strict=True)
         leaf.keys, leaf.values, leaf.offset = _joined(keys, room), _joined(values, room), tokens
-    others = [leaf for leaf in leaves(state) if not _is_growing(leaf)]
-    for leaf, kept in zip(others, tip, strict=True):
+    for leaf, kept in zip(_others(state), tip, strict=True):
         vars(leaf).update(vars(_own(kept)))
+
+
+def tip_arrays(tip: Sequence[kinds.LayerCache]) -> list[TipArrays]:
+    """All that tells a tip from one of another text."""
+    return [_held_by(leaf) for leaf in tip]
+
+
+def tip_of(state: RowState, held: Sequence[TipArrays], tokens: int) -> tuple[kinds.LayerCache, ...]:
+    """A tip anew; the inverse of `tip_arrays`.
+
+    Args:
+        state: an empty state of one row, which is of no use afterwards.
+        held: what its layers hold that do not grow, in their order.
+        tokens: how many were read up to the tip.
+    """
+    others = _others(state)
+    for leaf, found in zip(others, held, strict=True):
+        if kind_of(leaf) == SLIDING:
+            keys, values = found
+            assert keys is not None
+            assert values is not None
+            hold(leaf, keys, values, tokens)
+        else:
+            cast("kinds.ArraysCache", leaf).cache = list(found)
+    return tuple(others)
+
+
+def _held_by(leaf: kinds.LayerCache) -> TipArrays:
+    return _arrays_of(leaf) if kind_of(leaf) == SLIDING else tuple(cast("kinds.ArraysCache", leaf).cache)
+
+
+def _others(state: RowState) -> list[kinds.LayerCache]:
+    return [leaf for leaf in leaves(state) if not _is_growing(leaf)]
 
 
 def _growing(state: RowState) -> list[kinds.KVCache]:
@@ -254,7 +287,7 @@ def trim(state: RowState, tokens: int) -> None:
 
 def why_undrafted(state: RowState) -> str:
     """Why positions of such a state cannot be taken back; empty when they can."""
-    kinds_there = [kind_of(leaf) for leaf in leaves(state) if not _is_growing(leaf)]
+    kinds_there = [kind_of(leaf) for leaf in _others(state)]
     return f"its {kinds_there[0]} cannot take back what it took in" if kinds_there else ""
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import mlx.core as mx
 from mlx_lm.models import cache as kinds
 
+from allod.core.blocks import BLOCK_TOKENS, Load, Store
 from allod.core.ids import SegmentId
 from allod.core.ports import Archive
-from allod.core.step import BLOCK_TOKENS, Discard, Keep, Load, Restore, Split, Store
+from allod.core.step import Discard, Keep, Restore, Split
 from allod.runner import caches
 from allod.runner.blocks import packed, unpacked
 from allod.runner.caches import Entries
@@ -83,23 +84,33 @@ class PrefixShelf:
             self._segments[discard.segment] = replace(segment, tip=None)
 
     def store(self, store: Store) -> None:
-        """Hand a block to the archive; waits until what it is made of is computed."""
+        """Hand a block or a tip to the archive; waits until what it is made of is computed."""
         assert self._archive is not None
         pieces = [
             tuple(_part(each, start, end) for each in self._segments[name].entries)
             for name, start, end in store.parts
         ]
-        self._archive.put(store.name, packed(_in_one(pieces)))
+        tip = (self._segments[store.tip].tip or ()) if store.tip is not None else ()
+        self._archive.put(store.name, packed(_in_one(pieces), caches.tip_arrays(tip)))
 
     def load(self, load: Load) -> list[object]:
-        """Make a segment of blocks; returns it, on its way."""
+        """Make a segment of blocks and a tip, or give one a tip; returns what is new, on its way."""
         assert self._archive is not None
-        whole = _in_one([unpacked(self._archive.take(name)) for name in load.blocks])
+        pieces = [unpacked(self._archive.take(name)).entries for name in load.blocks]
+        tip: tuple[kinds.LayerCache, ...] | None = None
+        if load.tip is not None:
+            end = unpacked(self._archive.take(load.tip))
+            pieces += [end.entries] if end.entries else []
+            tip = caches.tip_of(self._network.make_state(), end.tip, load.end)
+        if load.start == load.end:
+            self._segments[load.segment] = replace(self._segments[load.segment], tip=tip)
+            return _started(caches.arrays(list(tip or ())))
+        whole = _in_one(pieces)
         # The blocks begin at a multiple of their length, at or before the segment does.
         skipped = load.start % BLOCK_TOKENS
         entries = tuple(_part(each, skipped, skipped + load.end - load.start) for each in whole)
-        self._segments[load.segment] = Segment(entries, load.start, Extent(load.end))
-        return _started(list(_flat(entries)))
+        self._segments[load.segment] = Segment(entries, load.start, Extent(load.end), tip)
+        return _started([*_flat(entries), *caches.arrays(list(tip or ()))])
 
     def restore(self, restore: Restore) -> Reading:
         """A state as if its prompt had been read up to the end of these parts."""

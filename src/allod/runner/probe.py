@@ -20,6 +20,7 @@ from allod.core.ids import SegmentId, SequenceId
 from allod.core.step import Keep, LayerState, ModelFacts, Restore
 from allod.device.base import Platform
 from allod.runner import caches, together
+from allod.runner.blocks import packed, unpacked
 from allod.runner.caches import RowState, why_unpadded
 from allod.runner.loaded import LoadedModel
 from allod.runner.network import Network, Reading, Source
@@ -83,6 +84,7 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
         sight=loaded.sight,
         blind_because=loaded.blind_because,
         unkept_because=unkept_because,
+        unstored_because=unkept_because or _why_stored_disagree(loaded.network, vocabulary),
         undrafted_because=caches.why_undrafted(state),
         pads_chunks=loaded.pads_chunks,
         reads_together=not (why_unpadded(state) or _why_together_disagree(loaded.network, vocabulary)),
@@ -190,6 +192,26 @@ def _why_kept_disagree(network: Network, vocabulary: int) -> str:
         return f"what is kept of it cannot be restored: {error}"
     changed = _changed(logits[1], logits[0])
     return f"its logits change by {changed} behind what was kept" if changed else ""
+
+
+def _why_stored_disagree(network: Network, vocabulary: int) -> str:
+    prompt = [token % vocabulary for token in _PROMPTS[1]]
+    try:
+        straight = Reading(network.make_state())
+        network.read(prompt[:_KEPT_TOKENS], straight, (), {})
+        entries = caches.entries(straight.state, None, _KEPT_TOKENS, 0)
+        found = unpacked(packed(entries, caches.tip_arrays(caches.tip(straight.state, None))))
+        stored = Reading(network.make_state(), straight.extent)
+        tip = caches.tip_of(network.make_state(), found.tip, _KEPT_TOKENS)
+        caches.fill(stored.state, [[each] for each in found.entries], _KEPT_TOKENS, tip)
+        logits: list[mx.array] = []
+        for reading in (straight, stored):
+            network.read(prompt[_KEPT_TOKENS:-1], reading, (), {})
+            logits.append(_continue(network, reading.state, [reading.extent.place], [prompt[-1]])[0])
+    except _UNFIT as error:
+        return f"what is kept of it cannot be turned into bytes: {error}"
+    changed = _changed(logits[1], logits[0])
+    return f"its logits change by {changed} behind what was turned into bytes" if changed else ""
 
 
 def _why_padded_disagree(network: Network, padded: Network, vocabulary: int) -> str:

@@ -9,6 +9,7 @@ from typing import assert_never, cast
 
 import mlx.core as mx
 
+from allod.core.blocks import Load, Store
 from allod.core.ids import SequenceId, TokenId
 from allod.core.pictures import Digest, Tensor
 from allod.core.ports import Archive, Flight
@@ -19,7 +20,6 @@ from allod.core.step import (
     Encoded,
     Join,
     Keep,
-    Load,
     MemoryReading,
     ModelFacts,
     Prefill,
@@ -29,7 +29,6 @@ from allod.core.step import (
     Split,
     StepPlan,
     StepResult,
-    Store,
 )
 from allod.runner import caches, together
 from allod.runner.caches import RowState

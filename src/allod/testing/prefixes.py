@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from allod.core.blocks import BLOCK_TOKENS, Load, Store
 from allod.core.ids import SegmentId
 from allod.core.ports import Archive
-from allod.core.step import BLOCK_TOKENS, Discard, Keep, Load, ModelFacts, Restore, Split, Store
+from allod.core.step import Discard, Keep, ModelFacts, Restore, Split
 from allod.testing.contract import require
 from allod.testing.history import START, Mark
 
@@ -107,7 +108,7 @@ class FakeShelf:
         self._segments[keep.segment] = segment._replace(has_tip=True)
 
     def _store(self, store: Store) -> None:
-        require(self._archive is not None and not self._others, "a block is stored, but nowhere")
+        require(self._archive is not None, "a block is stored, but nowhere")
         assert self._archive is not None
         marks: list[Mark] = []
         for name, start, end in store.parts:
@@ -115,21 +116,37 @@ class FakeShelf:
             require(0 <= start < end <= segment.tokens, f"{start} to {end} of segment {name}")
             require(not marks or marks[-1] == segment.marks[start], f"segment {name} follows another text")
             marks += segment.marks[start + bool(marks) : end + 1]
-        require(len(marks) == BLOCK_TOKENS + 1, f"a block of {len(marks) - 1} tokens")
+        tokens = BLOCK_TOKENS
+        if store.tip is not None:
+            segment = self._named(store.tip)
+            marks = marks or [segment.marks[-1]]
+            require(segment.has_tip and segment.marks[-1] == marks[-1], f"{store.tip} has no such tip")
+            tokens = segment.end % BLOCK_TOKENS if self._each_bytes else segment.end
+        require(len(marks) == tokens + 1, f"{len(marks) - 1} tokens are stored instead of {tokens}")
         self._archive.put(store.name, msgspec.json.encode(marks))
 
     def _load(self, load: Load) -> None:
-        require(load.segment not in self._segments, f"segment {load.segment} is kept twice")
+        require((load.tip is None) != bool(self._others), f"a tip is wanted, or left out: {load}")
         assert self._archive is not None
         marks: list[Mark] = []
-        for name in load.blocks:
+        for name in (*load.blocks, load.tip):
+            if name is None:
+                break
             block = msgspec.json.decode(self._archive.take(name), type=list[Mark])
             require(not marks or marks[-1] == block[0], f"block {name} follows another text")
             marks += block[bool(marks) :]
-        skipped = load.start % BLOCK_TOKENS
-        held = tuple(marks[skipped : skipped + load.end - load.start + 1])
-        require(len(held) == load.end - load.start + 1, f"{load} of {len(marks) - 1} tokens")
-        self._segments[load.segment] = _Segment(load.start, held, has_tip=False)
+        tokens = load.end - load.start
+        # A tip is at the end of what is loaded; blocks alone begin at a multiple of their length.
+        skipped = load.start % BLOCK_TOKENS if load.tip is None else len(marks) - 1 - tokens
+        held = tuple(marks[skipped : skipped + tokens + 1])
+        require(skipped >= 0 and len(held) == tokens + 1, f"{load} of {len(marks) - 1} tokens")
+        if tokens:
+            require(load.segment not in self._segments, f"segment {load.segment} is kept twice")
+            self._segments[load.segment] = _Segment(load.start, held, load.tip is not None)
+            return
+        segment = self._named(load.segment)
+        require(segment.marks[-1] == held[0] and not segment.has_tip, f"a tip that is not missing: {load}")
+        self._segments[load.segment] = segment._replace(has_tip=True)
 
     def _split(self, split: Split) -> int:
         segment = self._named(split.segment)

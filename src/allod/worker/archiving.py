@@ -33,7 +33,7 @@ def open_archive(
     """
     if folder is None or not settings.prefix_disk_bytes:
         return None
-    refusal = facts.unkept_because or _why_not_on_disk(facts)
+    refusal = facts.unkept_because or facts.unstored_because
     if refusal:
         log.warning("prefixes of this model are not kept on disk: %s", refusal)
         return None
@@ -53,9 +53,3 @@ def identity_of(model: Path, facts: ModelFacts) -> str:
     libraries = (mx.__version__, version("mlx-lm"), __version__)
     parts = (files, facts.compute, facts.device, libraries, facts.layers)
     return hashlib.blake2b(msgspec.json.encode(parts), digest_size=_IDENTITY_BYTES).hexdigest()
-
-
-def _why_not_on_disk(facts: ModelFacts) -> str:
-    """Empty when every layer's entries stand each for a position."""
-    other = next((layer.kind for layer in facts.layers if not layer.is_growing), None)
-    return f"it has {other} layers, of which only the end of a prompt can be kept" if other else ""

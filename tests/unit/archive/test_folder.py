@@ -2,6 +2,7 @@
 
 import itertools
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,10 @@ from hypothesis import strategies as st
 
 from allod.archive.files import file_bytes, read_block, write_block
 from allod.archive.folder import ArchiveLimits, BlockFolder
-from allod.archive.naming import block_names
+from allod.archive.naming import block_names, tip_name
 from allod.archive.secret import home_secret
+from allod.core.blocks import BLOCK_TOKENS, StoredTip
 from allod.core.ids import BlockName, TenantId
-from allod.core.step import BLOCK_TOKENS
 
 AMPLE = ArchiveLimits(most_bytes=10**9, daily_bytes=10**9)
 SECRET = b"s" * 32
@@ -192,6 +193,87 @@ def test_a_folder_that_cannot_be_made_is_no_error(tmp_path: Path, caplog: pytest
     assert not archive.wants(BlockName("a"))
     assert "no longer kept on disk" in caplog.text
     archive.close()
+
+
+def named_tip(tokens: int = 300) -> tuple[list[int], list[BlockName], BlockName]:
+    """Tokens, their blocks, and the tip behind them all."""
+    read = list(range(tokens))
+    blocks = list(block_names(SECRET, TenantId("a"), read))
+    last = len(blocks) * BLOCK_TOKENS
+    return read, blocks, tip_name(SECRET, blocks[-1], read[last:])
+
+
+def test_a_tip_comes_back_after_a_restart(tmp_path: Path) -> None:
+    """It is found again by the prompt alone, in a file of its own that its owner can read."""
+    tokens, blocks, name = named_tip()
+    archive = kept(tmp_path, (name, b"tip"))
+    assert archive.tips(tokens, blocks) == (StoredTip(300, name),)
+    assert content_of(archive, name) == b"tip"
+    (path,) = (tmp_path / "one").glob("*.block")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_damaged_tip_is_a_miss_and_gone(tmp_path: Path) -> None:
+    """It is not found again, and may be written anew."""
+    tokens, blocks, name = named_tip()
+    archive = kept(tmp_path, (name, b"tip"))
+    path = tmp_path / "one" / f"{name}.block"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert archive.fetch(name) is None
+    assert archive.tips(tokens, blocks) == ()
+    assert archive.wants(name)
+    assert not path.exists()
+
+
+def test_a_tip_makes_room_as_blocks_do(tmp_path: Path) -> None:
+    """One limit for both; what went is not found."""
+    tokens, blocks, name = named_tip()
+    limits = ArchiveLimits(most_bytes=2 * file_bytes(b"12345"), daily_bytes=10**9)
+    archive = kept(tmp_path, (name, b"12345"), ("a", b"12345"), ("b", b"12345"), limits=limits)
+    assert archive.tips(tokens, blocks) == ()
+    assert archive.used_bytes == limits.most_bytes
+
+
+@pytest.mark.parametrize("mark", ["", "-", "-zz-", "-2c", "-2c-00", "--", "-ffffffff-"])
+def test_files_that_nobody_here_has_named_are_no_tips(tmp_path: Path, mark: str) -> None:
+    """Whatever somebody puts into the folder."""
+    tokens, blocks, _ = named_tip()
+    archive = kept(tmp_path, (f"{blocks[0]}{mark}", b"tip"))
+    assert archive.tips(tokens, blocks) == ()
+
+
+def test_nothing_is_wanted_while_much_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is worth more; what was put all the same is written."""
+    monkeypatch.setattr("allod.archive.folder._MOST_WAITING_BYTES", 10)
+    go_on = threading.Event()
+
+    def wait(path: Path, content: bytes) -> None:
+        go_on.wait(10)
+        write_block(path, content)
+
+    monkeypatch.setattr("allod.archive.folder.write_block", wait)
+    archive = opened(tmp_path)
+    archive.put(BlockName("a"), b"12345")
+    assert archive.wants(BlockName("c"))
+    archive.put(BlockName("b"), b"12345")
+    assert not archive.wants(BlockName("c"))
+    go_on.set()
+    archive.close()
+    assert archive.wants(BlockName("c"))
+    assert (content_of(archive, "a"), content_of(archive, "b")) == (b"12345", b"12345")
+
+
+def test_how_long_reading_takes_is_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the bytes of what was read; what is larger takes longer."""
+    archive = kept(tmp_path, ("a", bytes(10**5)), ("b", bytes(10**6)))
+    before = archive.expected_seconds(BlockName("b"))
+    ticks = iter((0.0, 8.0, 8.0, 12.0))
+    monkeypatch.setattr("allod.archive.folder.time.perf_counter", lambda: next(ticks))
+    assert archive.fetch(BlockName("a")) == 8.0
+    assert before < 1
+    assert archive.expected_seconds(BlockName("b")) == pytest.approx(80, rel=0.01)
+    assert archive.fetch(BlockName("a")) == 4.0
+    assert archive.expected_seconds(BlockName("b")) == pytest.approx(60, rel=0.01)
 
 
 def test_names_stand_for_all_that_was_read_before() -> None:

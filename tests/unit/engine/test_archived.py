@@ -7,17 +7,17 @@ from hypothesis import strategies as st
 from tests.scaffolding.fake_worker import SIGHT
 from tests.unit.engine.test_prefixes import House
 
-from allod.core.ids import TenantId
+from allod.core.blocks import BLOCK_TOKENS, Load, Store
+from allod.core.ids import SequenceId, TenantId
 from allod.core.messages import Submit
 from allod.core.pictures import Digest, PictureSpan
-from allod.core.step import BLOCK_TOKENS, LayerState, Load, Store
+from allod.core.step import LayerState
 from allod.engine.settings import EngineSettings
 from allod.testing.archive import FakeArchive
 from allod.testing.models import submission
 
 SECOND = 100
 FULL = LayerState("full", 1, bytes_per_token=10, fixed_bytes=0, window_tokens=None)
-RECURRENT = LayerState("recurrent", 1, bytes_per_token=0, fixed_bytes=70, window_tokens=None)
 
 
 def prompt(length: int, number: int = 0, **changes: object) -> Submit:
@@ -138,7 +138,7 @@ def test_no_room_loads_nothing_and_holds_nothing() -> None:
     house = House(archive=archive, settings=EngineSettings(prefix_cache_bytes=500))
     assert house.ask(prompt(700)) == answer
     house.ask(prompt(300, SECOND))
-    assert len(archive._fetched) <= 1
+    assert not archive.fetched
 
 
 def test_the_job_itself_has_its_room() -> None:
@@ -161,14 +161,26 @@ def test_another_tenant_gets_nothing() -> None:
     assert house.read_tokens == 699
 
 
-@pytest.mark.parametrize("layers", [(FULL, RECURRENT), (RECURRENT,)])
-def test_models_that_need_tips_use_no_disk(layers: tuple[LayerState, ...]) -> None:
-    """Only the end of what they read could be kept."""
+def test_two_prompts_that_are_admitted_in_one_step_take_each_its_own() -> None:
+    """One that joins at once leaves room for the next, whose blocks are read in the same step."""
     archive = FakeArchive()
-    house = House(archive=archive, layers=layers)
+    other = msgspec.structs.replace(prompt(1, 2 * SECOND), tokens=(*range(90), *range(90), *range(80)))
+    house = House(archive=archive)
     for number in (0, SECOND):
-        house.ask(prompt(700, number))
-    assert not archive.blocks
+        one = house.ask(prompt(BLOCK_TOKENS + 1, number))
+    answer = house.ask(other)
+    assert house.ask(msgspec.structs.replace(other, sequences=(SequenceId(3 * SECOND),))) == answer
+    assert len(archive.blocks) == 2
+    house = House(archive=archive)
+    house.submit(prompt(BLOCK_TOKENS + 1))
+    house.submit(other)
+    house.run()
+    said = [each for stepped in house.stepped for each in stepped.emissions]
+    for sequence, expected in ((0, one), (2 * SECOND, answer)):
+        tokens = [token for each in said if each.sequence == sequence for token in each.tokens]
+        assert tuple(tokens) == expected
+    loads = [[step for step in plan.restore if isinstance(step, Load)] for plan in house.plans]
+    assert max(map(len, loads)) == 2
 
 
 def test_pictures_stay_off_the_disk() -> None:
