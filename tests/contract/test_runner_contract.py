@@ -68,6 +68,7 @@ def mlx_runner(family: str, *, few_shapes: bool = False) -> Runner:
         loaded = with_few_shapes(loaded, cast("Platform", FewShapes(choose(DEVICE))))
         assert loaded.pads_chunks
     facts = measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048)
+    assert facts.reads_together == (family != "qwen3_next")
     return MlxRunner(loaded.network, facts, Masks(byte_tokenizer(), facts.vocabulary))
 
 

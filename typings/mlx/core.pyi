@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from types import EllipsisType, ModuleType
-from typing import overload, TypeAlias
+from typing import overload, Protocol, TypeAlias
 
 class Dtype:
     @property
@@ -85,7 +85,29 @@ class array:
 class _Linalg:
     def norm(self, a: array) -> array: ...
 
+class _Kernel(Protocol):
+    def __call__(
+        self,
+        *,
+        inputs: Sequence[array],
+        template: Sequence[tuple[str, int | bool | Dtype]],
+        grid: tuple[int, int, int],
+        threadgroup: tuple[int, int, int],
+        output_shapes: Sequence[Sequence[int]],
+        output_dtypes: Sequence[Dtype],
+    ) -> list[array]: ...
+
 class _Fast:
+    def cuda_kernel(
+        self,
+        *,
+        name: str,
+        input_names: Sequence[str],
+        output_names: Sequence[str],
+        source: str,
+        header: str = "",
+        ensure_row_contiguous: bool = True,
+    ) -> _Kernel: ...
     def layer_norm(self, x: array, weight: array, bias: array, eps: float) -> array: ...
     def scaled_dot_product_attention(
         self, q: array, k: array, v: array, *, scale: float, mask: array | None = None

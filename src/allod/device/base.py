@@ -30,6 +30,11 @@ class Platform(Protocol):
         ...
 
     @property
+    def runs_row_kernel(self) -> bool:
+        """Whether rows that decode together attend by a kernel of ours, since MLX has none for them here."""
+        ...
+
+    @property
     def fuses_attention(self) -> bool:
         """Whether prefill attention runs without storing the score matrix."""
         ...

@@ -16,6 +16,7 @@ class CpuPlatform:
     widened_dtype = "float32"
     tries_ways = True
     prepares_shapes = False
+    runs_row_kernel = False
     fuses_attention = False
     attention_strip_bytes = 16 * 2**20
 

@@ -9,6 +9,7 @@ class CudaPlatform:
     widened_dtype = None
     tries_ways = False
     prepares_shapes = True
+    runs_row_kernel = True
     fuses_attention = True
     attention_strip_bytes = 256 * 2**20
 

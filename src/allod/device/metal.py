@@ -17,6 +17,7 @@ class MetalPlatform:
     # so the score matrix is counted for every model.
     tries_ways = False
     prepares_shapes = False
+    runs_row_kernel = False
     fuses_attention = False
     attention_strip_bytes = 64 * 2**20
 

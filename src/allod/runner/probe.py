@@ -26,6 +26,7 @@ from allod.runner.loaded import LoadedModel
 from allod.runner.network import Network, Reading, Source
 from allod.runner.padding import PaddedNetwork
 from allod.runner.prefixes import PrefixShelf
+from allod.runner.rows import RowsNetwork
 from allod.runner.together import Part
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,19 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
     del state
     mx.clear_cache()
     return facts
+
+
+def with_row_kernel(loaded: LoadedModel, platform: Platform) -> LoadedModel:
+    """Let a model's rows attend by our kernel, where the platform wants that and they say the same then."""
+    if not platform.runs_row_kernel:
+        return loaded
+    network = RowsNetwork(loaded.network)
+    _, vocabulary, _ = _first_state(network)
+    reason = _why_kernel_disagrees(loaded.network, network, vocabulary)
+    if reason:
+        log.info("rows attend as MLX has it: %s", reason)
+        return loaded
+    return replace(loaded, network=network)
 
 
 def with_few_shapes(loaded: LoadedModel, platform: Platform) -> LoadedModel:
@@ -163,6 +177,20 @@ def _why_rows_disagree(network: Network, vocabulary: int) -> str:
         if changed := _changed(together[row], own[0]):
             return f"its logits change by {changed} when rows share a step"
     return ""
+
+
+def _why_kernel_disagrees(network: Network, kernel: Network, vocabulary: int) -> str:
+    prompts = [[token % vocabulary for token in prompt] for prompt in _PROMPTS]
+    places = [len(prompt) - 1 for prompt in prompts]
+    logits: list[mx.array] = []
+    try:
+        for each in (network, kernel):
+            merged = caches.merge([_prefilled(each, prompt) for prompt in prompts])
+            logits.append(_continue(each, merged, places, [prompt[-1] for prompt in prompts]))
+    except _UNFIT as error:
+        return f"its rows cannot: {error}"
+    changed = _changed(logits[1], logits[0])
+    return f"its logits change by {changed}" if changed else ""
 
 
 def _changed(found: mx.array, reference: mx.array) -> str:

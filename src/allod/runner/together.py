@@ -49,14 +49,14 @@ def groups(parts: Sequence[Part], *, pads_chunks: bool) -> list[list[Part]]:
 
 def read(network: Network, parts: Sequence[Part]) -> None:
     """Read the chunks of prompts that have read equally much; their readings are advanced."""
-    first = parts[0].reading
+    before = parts[0].reading.extent
     longest = max(len(part.tokens) for part in parts)
     padded = [[*part.tokens, *[_PADDING_TOKEN] * (longest - len(part.tokens))] for part in parts]
     state = caches.stack([part.reading.state for part in parts], network.make_state())
     network.logits(mx.array(padded), state)
     for row, part in enumerate(parts):
         count = len(part.tokens)
-        extent = first.extent.more(count)
+        extent = before.more(count)
         part.reading.state = caches.unstack(state, row, longest - count, extent.length, network.make_state())
         part.reading.extent = extent
 

@@ -12,6 +12,7 @@ class Machine:
     widened_dtype = None
     tries_ways = False
     prepares_shapes = False
+    runs_row_kernel = False
     fuses_attention = True
     attention_strip_bytes = 1
 
