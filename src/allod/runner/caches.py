@@ -28,9 +28,33 @@ _BATCHED = "Batch"
 """What the names of batched kinds begin with, where they are classes of their own."""
 
 
+MOST_PENDING_BYTES = 256 * 2**20
+"""What is copied of a batch before the copies are waited for: until then, old and new are both there."""
+
+
 def merge(rows: Sequence[RowState]) -> RowState:
     """Unbatched states of rows -> one batched state, in that order. The inputs stay valid."""
     return [layers[0].merge(list(layers)) for layers in zip(*rows, strict=True)]
+
+
+def absorb(rows: Sequence[RowState], most_pending_bytes: int = MOST_PENDING_BYTES) -> RowState:
+    """Unbatched states of rows -> one batched state, in that order. The inputs are of no use afterwards.
+
+    Args:
+        rows: the states; one may be there several times.
+        most_pending_bytes: what is copied at a time.
+    """
+    merged: RowState = []
+    pending = _Pending(most_pending_bytes)
+    for place in range(len(rows[0])):
+        layers = [row[place] for row in rows]
+        merged.append(layers[0].merge(layers))
+        for row in rows:
+            row[place] = merged[place]  # lets go of the layer that was copied
+        pending.add(merged[place])
+    for row in rows:
+        row.clear()
+    return merged
 
 
 def stack(rows: Sequence[RowState], empty: RowState) -> RowState:
@@ -78,10 +102,38 @@ def why_unpadded(state: RowState) -> str:
     return ""
 
 
-def extend(batch: RowState, more: RowState) -> None:
-    """Append the rows of one batched state to another, in place."""
-    for layer, other in zip(batch, more, strict=True):
-        layer.extend(other)
+def extend(batch: RowState, more: RowState, most_pending_bytes: int = MOST_PENDING_BYTES) -> None:
+    """Append the rows of one batched state to another, in place; the other is of no use afterwards.
+
+    Args:
+        batch: which grows.
+        more: what is appended.
+        most_pending_bytes: what is copied at a time.
+    """
+    pending = _Pending(most_pending_bytes)
+    for place, layer in enumerate(batch):
+        layer.extend(more[place])
+        more[place] = layer
+        pending.add(layer)
+    more.clear()
+
+
+class _Pending:
+    """Copies that are on their way, up to so many bytes."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._layers: RowState = []
+
+    def add(self, layer: kinds.LayerCache) -> None:
+        """One more; when it gets too much, all are waited for."""
+        self._layers.append(layer)
+        self._bytes += layer.nbytes
+        if self._bytes >= self._most_bytes:
+            mx.eval(arrays(self._layers))
+            self._bytes = 0
+            self._layers.clear()
 
 
 def keep(batch: RowState, rows: Sequence[int]) -> None:

@@ -288,7 +288,7 @@ class MlxRunner:
         arrivals = _Batch(
             Sampler(self._facts.vocabulary, rows),
             sequences,
-            states[0] if len(states) == 1 else caches.merge(states),
+            states[0] if len(states) == 1 else caches.absorb(states),
             mx.array(last, dtype=mx.int32),
             [reading.extent for reading in readings],
         )
