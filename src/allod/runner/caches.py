@@ -24,6 +24,8 @@ TipArrays = tuple["mx.array | None", ...]
 """What a layer that does not grow holds: keys and values of a window, or all of a recurrent state."""
 
 FULL, SLIDING, RECURRENT, SEVERAL = "KVCache", "RotatingKVCache", "ArraysCache", "CacheList"
+_ROOM_FROM_TOKENS = 512
+
 _BATCHED = "Batch"
 """What the names of batched kinds begin with, where they are classes of their own."""
 
@@ -86,8 +88,8 @@ def unstack(state: RowState, row: int, behind: int, tokens: int, empty: RowState
         # A window is cut to its size when it is written next: cut now, it would lose what padding took.
         keys, values = _arrays_of(stacked)
         end = (keys.shape[2] if kind_of(stacked) == SLIDING else stacked.size()) - behind
-        own = [mx.contiguous(each[row : row + 1, :, :end]) for each in (keys, values)]
-        hold(layer, own[0], own[1], tokens)
+        # Cuts, not copies: a row that was read to its end is copied when it joins, which is next.
+        hold(layer, keys[row : row + 1, :, :end], values[row : row + 1, :, :end], tokens)
     return empty
 
 
@@ -216,8 +218,9 @@ def fill(
         tip: the other layers' caches, in their order; they stay as they are.
     """
     for leaf, parts in zip(_growing(state), pieces, strict=True):
-        # With room for what is read next, or the first chunk would copy all of it once more.
-        room = leaf.step - tokens % leaf.step
+        # With room for what is read next, or the first chunk would copy all of it once more. For little that
+        # costs less than the room.
+        room = leaf.step - tokens % leaf.step if tokens >= _ROOM_FROM_TOKENS else 0
         keys, values = zip(*parts, strict=True)
         leaf.keys, leaf.values, leaf.offset = _joined(keys, room), _joined(values, room), tokens
     for leaf, kept in zip(_others(state), tip, strict=True):
@@ -262,6 +265,8 @@ def _growing(state: RowState) -> list[kinds.KVCache]:
 
 
 def _joined(pieces: Sequence[mx.array], room: int) -> mx.array:
+    if len(pieces) == 1 and not room:
+        return mx.array(pieces[0])  # another handle: an assignment changes the array it is made on
     rows, heads, _, width = pieces[0].shape
     return mx.concatenate([*pieces, mx.zeros((rows, heads, room, width), pieces[0].dtype)], axis=2)
 
