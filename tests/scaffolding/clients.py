@@ -42,12 +42,17 @@ async def reply_of(port: int, request: bytes) -> Reply:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        status, *lines = head.strip().split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        return Reply(int(status.split()[1]), headers, await reader.read())
+        return await read_reply(reader)
     finally:
         writer.close()
+
+
+async def read_reply(reader: asyncio.StreamReader) -> Reply:
+    """What comes until the server hangs up."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    status, *lines = head.strip().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    return Reply(int(status.split()[1]), headers, await reader.read())
 
 
 @contextmanager

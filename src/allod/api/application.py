@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 
 from allod.api.access import Access
 from allod.api.anthropic import AnthropicRoutes
+from allod.api.arrival import Arrival
 from allod.api.batches import BatchRoutes
 from allod.api.crowd import Crowd
 from allod.api.doors import (
@@ -87,7 +88,7 @@ def create(
     feeds: OpenFeeds,
     lifespan: Lifespan | None = None,
 ) -> FastAPI:
-    """The application: border, crowd, one spelling of paths, guard, routes.
+    """The application: border, arrival, crowd, one spelling of paths, guard, routes.
 
     Raises:
         ConfigurationError: it would let strangers in unasked, or the key file is damaged.
@@ -113,6 +114,7 @@ def create(
         exception_handlers={AllodError: answer_allod_error, HTTPException: answer_http_exception},
         middleware=[
             Middleware(ExchangeBorder),
+            Middleware(Arrival, body_gap_seconds=settings.body_gap_seconds),
             Middleware(Crowd, max_connections=settings.max_connections),
             Middleware(PathNormaliser),
             Middleware(

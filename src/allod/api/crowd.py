@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from allod.api.connection import CROWDED
 from allod.api.errors import error_response
 from allod.api.guard import PUBLIC_PATHS
-from allod.core.errors import TooManyConnections
+from allod.core.errors import RequestTimeout, TooManyConnections
 
 _RETRY_SECONDS = 2
 _DRAIN_SECONDS = 2.0
@@ -56,7 +56,7 @@ async def _drained(receive: Receive) -> None:
                     raise ClientDisconnect
                 if not message.get("more_body", False):
                     return
-    except TimeoutError:
+    except (TimeoutError, RequestTimeout):
         return
 
 

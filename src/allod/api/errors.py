@@ -8,7 +8,14 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from allod.api.speech import speaks_anthropic
-from allod.core.errors import AllodError, InvalidRequest, MethodNotAllowed, NotAuthenticated, NotFound
+from allod.core.errors import (
+    AllodError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotAuthenticated,
+    NotFound,
+    RequestTimeout,
+)
 from allod.wire.anthropic.errors import error_body as anthropic_error_body
 from allod.wire.openai.errors import error_body
 
@@ -44,6 +51,8 @@ def _headers_of(error: AllodError) -> dict[str, str]:
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, NotAuthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="allod"'
+    if isinstance(error, RequestTimeout):
+        headers["Connection"] = "close"
     return headers
 
 

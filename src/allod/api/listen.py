@@ -72,7 +72,7 @@ def connection_limits(settings: ApiSettings) -> ConnectionLimits:
             "raise its limit (ulimit -n), or lower api.max_connections",
             allowed, served, settings.max_connections,
         )  # fmt: skip
-    return ConnectionLimits(served, most, settings.stalled_seconds)
+    return ConnectionLimits(served, most, settings.stalled_seconds, settings.head_seconds)
 
 
 def base_url(settings: ApiSettings, port: int) -> str:

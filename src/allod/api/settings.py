@@ -50,6 +50,18 @@ class ApiSettings:
     max_connections: Annotated[
         int, Ge(8), Doc("Connections served at a time; one more gets a 503. Each takes a file descriptor.")
     ] = 2048
+    head_seconds: Annotated[
+        float,
+        Gt(0),
+        Le(3600),
+        Doc("A new client that says nothing for so long is hung up on; the head of a request has as long."),
+    ] = 30.0
+    body_gap_seconds: Annotated[
+        float,
+        Gt(0),
+        Le(3600),
+        Doc("A request gets a 408 if nothing more of its body comes for so long."),
+    ] = 60.0
     stalled_seconds: Annotated[
         float,
         Gt(0),

@@ -12,6 +12,7 @@ AllodError
 ├── NotFound 404
 │   └── ModelNotFound 404
 ├── MethodNotAllowed 405
+├── RequestTimeout 408            the client does not send its request
 ├── ClientTooSlow 408             the client does not read its answer
 ├── Cancelled 409                the owner broke the answer off
 ├── Busy 503                      the queue is full; carries Retry-After
@@ -152,6 +153,14 @@ class Cancelled(AllodError):
     status = 409
     kind = "invalid_request_error"
     code = "response_cancelled"
+
+
+class RequestTimeout(AllodError):
+    """The client began a request and did not go on with it. Its connection is closed behind the answer."""
+
+    status = 408
+    kind = "invalid_request_error"
+    code = "request_timeout"
 
 
 class ClientTooSlow(AllodError):

@@ -104,10 +104,10 @@ async def test_connections_beyond_the_limit_are_refused(tmp_path: Path, content_
 
 def test_the_limit_follows_what_the_system_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where descriptors are few, fewer are served, and some are left to refuse others with."""
-    settings = ApiSettings(max_connections=2048, stalled_seconds=5)
+    settings = ApiSettings(max_connections=2048, stalled_seconds=5, head_seconds=7)
     monkeypatch.setattr("allod.api.listen.allowed_descriptors", lambda wanted: wanted)
     plenty = connection_limits(settings)
-    assert plenty == ConnectionLimits(2048, plenty.open, 5)
+    assert plenty == ConnectionLimits(2048, plenty.open, 5, 7)
     assert plenty.open >= 4096
     monkeypatch.setattr("allod.api.listen.allowed_descriptors", lambda wanted: 1024)
     few = connection_limits(settings)
