@@ -67,6 +67,8 @@ def stack(rows: Sequence[RowState], empty: RowState) -> RowState:
         empty: a state of one row; it becomes the result.
     """
     for layer, *parts in zip(empty, *rows, strict=True):
+        # Buffers grow by just what is read: rows are cut out of them, and keep them whole till they join.
+        vars(layer)["step"] = 1
         first = cast("kinds.KVCache", parts[0])
         if first.keys is not None:
             keys, values = zip(*[_held(part) for part in parts], strict=True)

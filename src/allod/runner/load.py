@@ -42,6 +42,7 @@ def load(
         CannotLoad: it needs code, does not fit, is of a family that neither library knows, or is damaged.
     """
     mx.set_cache_limit(budget_bytes // _BUFFER_SHARE)
+    mx.set_memory_limit(budget_bytes)  # near it, MLX gives freed buffers back rather than ask for more
     config = refuse_code(folder)
     terms = Terms(settings, platform, budget_bytes, measuring or Measuring())
     if not isinstance(config.get("vision_config"), dict):

@@ -145,7 +145,7 @@ def _alone(network: Network, most_tokens: int) -> Generator[Callable[[], None]]:
 
 
 def _rows(runner: Runner, max_rows: int) -> Generator[Callable[[], None]]:
-    """Every number of rows, joining one by one, with all kinds of sampling; then all leave."""
+    """Every number of rows, joining one by one, with all kinds of sampling; then some leave and return."""
     rows = tuple(SequenceId(1 + row) for row in range(max_rows))
 
     def join(row: int) -> None:
@@ -155,12 +155,23 @@ def _rows(runner: Runner, max_rows: int) -> Generator[Callable[[], None]]:
         joining = Join(_STATE, ((rows[row], sampling),), prompt[-1], prompt)
         runner.launch(StepPlan(join=(joining,), decode=rows[: row + 1])).collect()
 
-    def leave() -> None:
-        runner.launch(StepPlan(release=rows)).collect()
+    def leave(going: tuple[SequenceId, ...], staying: tuple[SequenceId, ...]) -> None:
+        runner.launch(StepPlan(release=going, decode=staying)).collect()
+
+    def join_together(coming: tuple[SequenceId, ...], there: tuple[SequenceId, ...]) -> None:
+        runner.launch(StepPlan(prefill=tuple(Prefill(each, (1, 2)) for each in coming))).collect()
+        joining = tuple(Join(each, ((each, _SAMPLINGS[0]),), 3, ()) for each in coming)
+        runner.launch(StepPlan(join=joining, decode=(*there, *coming))).collect()
 
     for row in range(max_rows):
         yield lambda row=row: join(row)
-    yield leave
+    if max_rows > 2:
+        yield lambda: leave(rows[1::2], rows[::2])
+        yield lambda: join_together(rows[1::2], rows[::2])
+        yield lambda: leave(rows[1:], rows[:1])
+        yield lambda: leave(rows[:1], ())
+    else:
+        yield lambda: leave(rows, ())
 
 
 def _held(network: Network, tokens: int) -> RowState:
