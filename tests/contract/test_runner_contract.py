@@ -244,11 +244,10 @@ def test_a_row_says_the_same_alone_and_in_a_batch(make_runner: Factory, batching
 
 
 @pytest.mark.parametrize(
-    "lengths",
-    [(20, 20, 20), (40, 38, 36), (40, 5, 40, 2), (3, 3)],
-    ids=["equal", "nearly equal", "different", "short"],
+    ("lengths", "kept"),
+    [((20, 20, 20), 0), ((40, 38, 36), 30), ((40, 5, 40, 2), 0), ((40, 5, 40, 2), 30), ((3, 3), 1)],
+    ids=["equal", "nearly equal, kept", "different", "different, kept", "short"],
 )
-@pytest.mark.parametrize("kept", [0, 1, 30], ids=lambda kept: f"behind {kept}")
 def test_prompts_that_are_read_in_one_step_say_the_same(
     make_runner: Factory, batching: Runner, lengths: tuple[int, ...], kept: int
 ):
