@@ -17,7 +17,7 @@ import mlx.core as mx
 from allod.device.base import budget_bytes
 from allod.device.choose import choose
 from allod.runner.load import load
-from allod.runner.probe import measure, with_few_shapes, with_row_kernel
+from allod.runner.probe import fitted, measure
 from allod.runner.record import Measuring
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
@@ -37,7 +37,7 @@ def measured(folder: Path, form: str) -> dict[str, Any]:
     settings = RunnerSettings(compute=cast("Literal['auto', 'stored', 'dense']", form))
     measuring = Measuring(None, platform.description, all_ways=platform.tries_ways)
     loaded = load(folder, settings, platform, budget, measuring)
-    loaded = with_few_shapes(with_row_kernel(loaded, platform), platform)
+    loaded = fitted(loaded, platform)
     facts = measure(loaded, platform, budget, 2 * CONTEXTS_TOKENS[-1])
     runner = MlxRunner(loaded.network, facts)
     rows: dict[int, tuple[float, ...]] = {}

@@ -32,11 +32,23 @@ class Attention(Protocol):
 
 
 @contextmanager
+def exchanged(attention: Attention) -> Generator[None, None, None]:
+    """Within the block, whatever calls MLX's attention calls another.
+
+    Models call the library's function by its name in the module `mlx.core.fast`, where it is exchanged for
+    the time being: only this thread uses MLX, and only to build a graph.
+    """
+    before = mx.fast.scaled_dot_product_attention
+    mx.fast.scaled_dot_product_attention = attention
+    try:
+        yield
+    finally:
+        mx.fast.scaled_dot_product_attention = before
+
+
+@contextmanager
 def in_strips(strip_bytes: int, note: Callable[[object], None]) -> Generator[None, None, None]:
     """Within the block, whatever calls MLX's attention gets it in strips of rows; each is noted.
-
-    Towers call the library's function by its name in the module `mlx.core.fast`, where it is exchanged for
-    the time being: only this thread uses MLX, and only to build a tower's graph.
 
     Args:
         strip_bytes: most bytes of scores at a time; one row is always computed whole.
@@ -66,11 +78,8 @@ def in_strips(strip_bytes: int, note: Callable[[object], None]) -> Generator[Non
             parts.append(part)
         return mx.concatenate(parts, axis=2)
 
-    mx.fast.scaled_dot_product_attention = cut
-    try:
+    with exchanged(cut):
         yield
-    finally:
-        mx.fast.scaled_dot_product_attention = whole
 
 
 def _rows_of(mask: mx.array | None, start: int, end: int, rows: int) -> mx.array | None:

@@ -24,11 +24,12 @@ TipArrays = tuple["mx.array | None", ...]
 """What a layer that does not grow holds: keys and values of a window, or all of a recurrent state."""
 
 FULL, SLIDING, RECURRENT, SEVERAL = "KVCache", "RotatingKVCache", "ArraysCache", "CacheList"
-_ROOM_FROM_TOKENS = 512
-
 _BATCHED = "Batch"
 """What the names of batched kinds begin with, where they are classes of their own."""
 
+
+_ROOM_FROM_TOKENS = 512
+"""A state of so many tokens is restored with room behind it: to copy fewer again costs less than the room."""
 
 MOST_PENDING_BYTES = 256 * 2**20
 """What is copied of a batch before the copies are waited for: until then, old and new are both there."""
@@ -220,8 +221,7 @@ def fill(
         tip: the other layers' caches, in their order; they stay as they are.
     """
     for leaf, parts in zip(_growing(state), pieces, strict=True):
-        # With room for what is read next, or the first chunk would copy all of it once more. For little that
-        # costs less than the room.
+        # With room for what is read next, or the first chunk would copy all of it once more.
         room = leaf.step - tokens % leaf.step if tokens >= _ROOM_FROM_TOKENS else 0
         keys, values = zip(*parts, strict=True)
         leaf.keys, leaf.values, leaf.offset = _joined(keys, room), _joined(values, room), tokens

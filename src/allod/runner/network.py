@@ -131,6 +131,44 @@ class Network(Protocol):
         ...
 
 
+class NetworkAround:
+    """A `Network` that does as another does; what is to be different is overridden.
+
+    Args:
+        network: the other.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    @property
+    def counts_places(self) -> bool:
+        """See `Network`."""
+        return self._network.counts_places
+
+    def make_state(self) -> RowState:
+        """An empty state of one row."""
+        return self._network.make_state()
+
+    def logits(self, tokens: mx.array, state: RowState, places: mx.array | None = None) -> mx.array:
+        """Read tokens and score what follows each; see `Network`."""
+        return self._network.logits(tokens, state, places)
+
+    def read(
+        self,
+        tokens: Sequence[TokenId],
+        reading: Reading,
+        shown: Sequence[Shown],
+        gallery: Mapping[Digest, Features],
+    ) -> None:
+        """Read a chunk of a prompt; see `Network`."""
+        self._network.read(tokens, reading, shown, gallery)
+
+    def look(self, tokens: Sequence[TokenId], tensors: Sequence[Tensor]) -> Look:
+        """Begin to look at a picture; see `Network`."""
+        return self._network.look(tokens, tensors)
+
+
 class TextNetwork:
     """A `Network` over mlx-lm's modules.
 

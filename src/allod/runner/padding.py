@@ -15,39 +15,27 @@ import mlx.core as mx
 from mlx_lm.models import cache as kinds
 
 from allod.core.ids import TokenId
-from allod.core.pictures import Digest, Tensor
+from allod.core.pictures import Digest
 from allod.core.shapes import padded_chunk, padded_context
 from allod.core.step import Shown
 from allod.runner.caches import RowState
 from allod.runner.features import Features
-from allod.runner.network import Look, Network, Reading
+from allod.runner.network import NetworkAround, Reading
 
 _PADDING_TOKEN: TokenId = 0
 
 
-class PaddedNetwork:
-    """A network that reads chunks in few shapes.
-
-    Args:
-        network: reads and scores.
-    """
-
-    def __init__(self, network: Network) -> None:
-        self._network = network
-        self.counts_places = network.counts_places
-
-    def make_state(self) -> RowState:
-        """An empty state of one row."""
-        return self._network.make_state()
+class PaddedNetwork(NetworkAround):
+    """A network that reads chunks in few shapes."""
 
     def logits(self, tokens: mx.array, state: RowState, places: mx.array | None = None) -> mx.array:
         """Read tokens and score what follows each; see `Network`. Several of a row are padded as well."""
         rows, count = tokens.shape
         if count == 1:
-            return self._network.logits(tokens, state, places)
+            return super().logits(tokens, state, places)
         padding = mx.zeros((rows, padded_chunk(count) - count), dtype=tokens.dtype)
         padded = mx.concatenate([tokens, padding], axis=1)
-        return self._network.logits(padded, _padded(state, count), places)[:, :count]
+        return super().logits(padded, _padded(state, count), places)[:, :count]
 
     def read(
         self,
@@ -59,16 +47,12 @@ class PaddedNetwork:
         """Read a chunk of a prompt; one with pictures, or of a single token, is read as it is."""
         count = len(tokens)
         if shown or count == 1:
-            self._network.read(tokens, reading, shown, gallery)
+            super().read(tokens, reading, shown, gallery)
             return
         stand_in = Reading(_padded(reading.state, count), reading.extent)
         padding = (_PADDING_TOKEN,) * (padded_chunk(count) - count)
-        self._network.read([*tokens, *padding], stand_in, (), {})
+        super().read([*tokens, *padding], stand_in, (), {})
         reading.extent = reading.extent.more(count)
-
-    def look(self, tokens: Sequence[TokenId], tensors: Sequence[Tensor]) -> Look:
-        """Begin to look at a picture; see `Network`."""
-        return self._network.look(tokens, tensors)
 
 
 def _padded(state: RowState, count: int) -> RowState:

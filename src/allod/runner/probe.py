@@ -95,6 +95,11 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
     return facts
 
 
+def fitted(loaded: LoadedModel, platform: Platform) -> LoadedModel:
+    """A model that does what pays on a platform, where it says the same then."""
+    return with_few_shapes(with_row_kernel(loaded, platform), platform)
+
+
 def with_row_kernel(loaded: LoadedModel, platform: Platform) -> LoadedModel:
     """Let a model's rows attend by our kernel, where the platform wants that and they say the same then."""
     if not platform.runs_row_kernel:
@@ -163,14 +168,11 @@ def _describe(layer: kinds.LayerCache) -> list[tuple[str, int | None, int, int]]
 
 def _why_rows_disagree(network: Network, vocabulary: int) -> str:
     prompts = [[token % vocabulary for token in prompt] for prompt in _PROMPTS]
-    places = [len(prompt) - 1 for prompt in prompts]
     alone = [
-        _continue(network, _prefilled(network, prompt), [place], [prompt[-1]])
-        for prompt, place in zip(prompts, places, strict=True)
+        _continue(network, _prefilled(network, prompt), [len(prompt) - 1], [prompt[-1]]) for prompt in prompts
     ]
     try:
-        merged = caches.merge([_prefilled(network, prompt) for prompt in prompts])
-        together = _continue(network, merged, places, [prompt[-1] for prompt in prompts])
+        together = _as_rows(network, prompts)
     except _UNFIT as error:
         return f"its rows cannot be batched: {error}"
     for row, own in enumerate(alone):
@@ -181,15 +183,10 @@ def _why_rows_disagree(network: Network, vocabulary: int) -> str:
 
 def _why_kernel_disagrees(network: Network, kernel: Network, vocabulary: int) -> str:
     prompts = [[token % vocabulary for token in prompt] for prompt in _PROMPTS]
-    places = [len(prompt) - 1 for prompt in prompts]
-    logits: list[mx.array] = []
     try:
-        for each in (network, kernel):
-            merged = caches.merge([_prefilled(each, prompt) for prompt in prompts])
-            logits.append(_continue(each, merged, places, [prompt[-1] for prompt in prompts]))
+        changed = _changed(*(_as_rows(each, prompts) for each in (kernel, network)))
     except _UNFIT as error:
         return f"its rows cannot: {error}"
-    changed = _changed(logits[1], logits[0])
     return f"its logits change by {changed}" if changed else ""
 
 
@@ -211,14 +208,11 @@ def _why_kept_disagree(network: Network, vocabulary: int) -> str:
         tips = bool(caches.tip(straight.state, None))
         keep = Keep(segment, state, 0, _KEPT_TOKENS, tip=tips)
         shelf.keep(keep, Source(straight.state, straight.extent))
-        both = (straight, shelf.restore(Restore(state, ((segment, _KEPT_TOKENS),))))
-        logits: list[mx.array] = []
-        for reading in both:
-            network.read(prompt[_KEPT_TOKENS:-1], reading, (), {})
-            logits.append(_continue(network, reading.state, [reading.extent.place], [prompt[-1]])[0])
+        restored = shelf.restore(Restore(state, ((segment, _KEPT_TOKENS),)))
+        reference, found = (_read_on(network, reading, prompt) for reading in (straight, restored))
+        changed = _changed(found, reference)
     except _UNFIT as error:
         return f"what is kept of it cannot be restored: {error}"
-    changed = _changed(logits[1], logits[0])
     return f"its logits change by {changed} behind what was kept" if changed else ""
 
 
@@ -232,13 +226,10 @@ def _why_stored_disagree(network: Network, vocabulary: int) -> str:
         stored = Reading(network.make_state(), straight.extent)
         tip = caches.tip_of(network.make_state(), found.tip, _KEPT_TOKENS)
         caches.fill(stored.state, [[each] for each in found.entries], _KEPT_TOKENS, tip)
-        logits: list[mx.array] = []
-        for reading in (straight, stored):
-            network.read(prompt[_KEPT_TOKENS:-1], reading, (), {})
-            logits.append(_continue(network, reading.state, [reading.extent.place], [prompt[-1]])[0])
+        reference, again = (_read_on(network, reading, prompt) for reading in (straight, stored))
+        changed = _changed(again, reference)
     except _UNFIT as error:
         return f"what is kept of it cannot be turned into bytes: {error}"
-    changed = _changed(logits[1], logits[0])
     return f"its logits change by {changed} behind what was turned into bytes" if changed else ""
 
 
@@ -249,8 +240,7 @@ def _why_padded_disagree(network: Network, padded: Network, vocabulary: int) -> 
         for each in (network, padded):
             reading = Reading(each.make_state())
             each.read(prompt[:_KEPT_TOKENS], reading, (), {})
-            each.read(prompt[_KEPT_TOKENS:-1], reading, (), {})
-            logits.append(_continue(each, reading.state, [reading.extent.place], [prompt[-1]])[0])
+            logits.append(_read_on(each, reading, prompt))
     except _UNFIT as error:
         return f"it cannot read padded ones: {error}"
     changed = _changed(logits[1], logits[0])
@@ -281,10 +271,23 @@ def _why_together_disagree(network: Network, vocabulary: int) -> str:
     return ""
 
 
+def _read_on(network: Network, reading: Reading, prompt: Sequence[int]) -> mx.array:
+    """Logits of a fixed continuation, (steps, V), behind the rest of a prompt whose beginning was read."""
+    network.read(prompt[reading.extent.length : -1], reading, (), {})
+    return _continue(network, reading.state, [reading.extent.place], [prompt[-1]])[0]
+
+
 def _prefilled(network: Network, prompt: Sequence[int]) -> RowState:
     state = network.make_state()
     mx.eval(network.logits(mx.array([prompt[:-1]]), state))
     return state
+
+
+def _as_rows(network: Network, prompts: Sequence[Sequence[int]]) -> mx.array:
+    """Logits of a fixed continuation, (rows, steps, V), of prompts that were read alone and share a batch."""
+    merged = caches.merge([_prefilled(network, prompt) for prompt in prompts])
+    places = [len(prompt) - 1 for prompt in prompts]
+    return _continue(network, merged, places, [prompt[-1] for prompt in prompts])
 
 
 def _continue(network: Network, state: RowState, places: Sequence[int], last: Sequence[int]) -> mx.array:

@@ -10,19 +10,13 @@ merged as in Flash-Decoding (Dao et al. 2023). What a mask hides is not even rea
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import cast
 
 import mlx.core as mx
 
-from allod.core.ids import TokenId
-from allod.core.pictures import Digest, Tensor
-from allod.core.step import Shown
-from allod.runner.attention import Attention
+from allod.runner.attention import Attention, exchanged
 from allod.runner.caches import RowState
-from allod.runner.features import Features
-from allod.runner.network import Look, Network, Reading
+from allod.runner.network import Network, NetworkAround
 
 _WARPS = 8
 _WARP_THREADS = 32
@@ -223,50 +217,16 @@ def part_count(blocks: int, tokens: int) -> int:
     return max(1, min(_FILLING_BLOCKS // blocks, tokens // _LEAST_PART_TOKENS, _MOST_PARTS))
 
 
-class RowsNetwork:
-    """A network whose rows attend by the kernel above when they decode together.
-
-    Args:
-        network: reads and scores.
-    """
+class RowsNetwork(NetworkAround):
+    """A network whose rows attend by the kernel above when they decode together."""
 
     def __init__(self, network: Network) -> None:
-        self._network = network
+        super().__init__(network)
         self._attention = RowAttention(cast("Attention", mx.fast.scaled_dot_product_attention))
-        self.counts_places = network.counts_places
-
-    def make_state(self) -> RowState:
-        """An empty state of one row."""
-        return self._network.make_state()
 
     def logits(self, tokens: mx.array, state: RowState, places: mx.array | None = None) -> mx.array:
         """Read tokens and score what follows each; see `Network`."""
         if tokens.shape[0] == 1 or tokens.shape[1] > 1:
-            return self._network.logits(tokens, state, places)
-        with _exchanged(self._attention):
-            return self._network.logits(tokens, state, places)
-
-    def read(
-        self,
-        tokens: Sequence[TokenId],
-        reading: Reading,
-        shown: Sequence[Shown],
-        gallery: Mapping[Digest, Features],
-    ) -> None:
-        """Read a chunk of a prompt; see `Network`."""
-        self._network.read(tokens, reading, shown, gallery)
-
-    def look(self, tokens: Sequence[TokenId], tensors: Sequence[Tensor]) -> Look:
-        """Begin to look at a picture; see `Network`."""
-        return self._network.look(tokens, tensors)
-
-
-@contextmanager
-def _exchanged(attention: Attention) -> Generator[None, None, None]:
-    """Within the block, models find another attention under MLX's name: see `attention.in_strips`."""
-    before = mx.fast.scaled_dot_product_attention
-    mx.fast.scaled_dot_product_attention = attention
-    try:
-        yield
-    finally:
-        mx.fast.scaled_dot_product_attention = before
+            return super().logits(tokens, state, places)
+        with exchanged(self._attention):
+            return super().logits(tokens, state, places)

@@ -24,7 +24,7 @@ from allod.runner.encoder import load_encoder
 from allod.runner.load import load
 from allod.runner.loaded import CannotLoad, not_installed
 from allod.runner.masks import Masks
-from allod.runner.probe import measure, with_few_shapes, with_row_kernel
+from allod.runner.probe import fitted, measure
 from allod.runner.record import Measuring
 from allod.runner.step import MlxRunner
 from allod.runner.warmup import time_chunk, warm_up
@@ -143,7 +143,7 @@ def _load_runner(
     progress("reading weights", None)
     loaded = load(options.model, settings.runner, platform, budget, measuring)
     progress("checking the model", None)
-    loaded = with_few_shapes(with_row_kernel(loaded, platform), platform)
+    loaded = fitted(loaded, platform)
     facts = measure(loaded, platform, budget, options.context_tokens)
     log.info(
         "%s, %s weights, %.2f GiB of %.2f GiB%s",

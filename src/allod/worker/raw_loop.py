@@ -26,7 +26,7 @@ from allod.registry.jsonfile import child, integer, read_object
 from allod.registry.weights import read_tensors
 from allod.runner.load import load
 from allod.runner.loaded import CannotLoad
-from allod.runner.probe import measure, with_few_shapes, with_row_kernel
+from allod.runner.probe import fitted, measure
 from allod.runner.record import Measuring
 from allod.runner.step import MlxRunner
 
@@ -161,7 +161,7 @@ def _measure(options: argparse.Namespace, settings: WorkerSettings, library: str
     mx.clear_cache()
     measuring = Measuring(options.measured, platform.description, library or "", all_ways=platform.tries_ways)
     loaded = load(options.model, settings.runner, platform, budget, measuring)
-    loaded = with_few_shapes(with_row_kernel(loaded, platform), platform)
+    loaded = fitted(loaded, platform)
     facts = measure(loaded, platform, budget, options.context_tokens)
     weights = _weights(options.model, facts.weights_bytes)
     runner = MlxRunner(loaded.network, facts, None)
