@@ -264,10 +264,21 @@ class EngineMachine(RuleBasedStateMachine):
                 continue
             assert record.submit.batch
             assert any(each.is_urgent for each in self.records.values())
-            self.again.add(sequence)
             if is_row:
                 assert record.planned == len(record.tokens)
                 record.state, record.replayed = sequence, len(record.tokens)
+                self.again.add(sequence)
+                continue
+            # The prompt is read again under the name of the first choice that still lives.
+            members = [
+                each for each, known in self.records.items() if known.is_living and known.state == sequence
+            ]
+            for each in members:
+                self.records[each].state = members[0]
+            self.again.add(members[0])
+            line = self.started[record.submit.tenant, record.submit.batch]
+            if sequence in line and members[0] not in line:
+                line.insert(line.index(sequence) + 1, members[0])
 
     def note_starts(self, plan: StepPlan) -> None:
         """First come, first served within a tenant: ids grow in the order of submission.

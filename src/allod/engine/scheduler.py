@@ -96,6 +96,7 @@ class Scheduler:
         self._prefixes = Prefixes(facts, settings, self._pacer, self._spare_bytes, archive)
         self._chunks = Chunks(facts, self._pacer, self._looking, self._prefixes)
         self._tickets = 0
+        self._flights = 0
 
     @property
     def idle(self) -> bool:
@@ -171,6 +172,8 @@ class Scheduler:
         release = [sequence for lane in self._lanes for sequence in lane.release()]
         before, self._running = self._running, self._interactive if self._interactive.living else self._batch
         is_turn = self._running is not before
+        if is_turn:
+            self._make_room_for_chunks()
         # A lane that is not running is parked, and one that stops running has rows only if it is the batch's.
         resume = tuple(self._running.rows) if is_turn else ()
         join = self._join(release)
@@ -180,11 +183,15 @@ class Scheduler:
         plan = StepPlan(keep=keep, park=park, resume=resume, join=join, decode=tuple(self._running.rows))
         if self._running.readings:
             plan = self._chunks.read(plan, self._running, lambda spent: self._admit_beside(spent, release))
-        restore, draft = self._prefixes.take(), self._speculation.draft(self._alone())
-        return replace(plan, release=tuple(release), restore=restore, draft=draft)
+        # A draft is alone on its way: what another step does may be about other rows.
+        draft = None if self._flights else self._speculation.draft(self._alone())
+        plan = replace(plan, release=tuple(release), restore=self._prefixes.take(), draft=draft)
+        self._flights += not plan.is_empty
+        return plan
 
     def commit(self, plan: StepPlan, result: StepResult, now_seconds: float) -> Stepped:
         """Take in what a step produced. Tokens of sequences that are gone are dropped."""
+        self._flights -= 1
         self._learn(plan, result)
         emissions: list[Emission] = []
         for sampled in result.sampled:
@@ -308,6 +315,11 @@ class Scheduler:
         chunk_tokens = max((job.chunk_cap_tokens for job in self._running.readings), default=0)
         load = self._load(None)
         return self._memory.spare_bytes(self._beside_parked(load), chunk_tokens)
+
+    def _make_room_for_chunks(self) -> None:
+        """Forget what was kept where a prompt rested whose chunks were promised these bytes."""
+        for job in self._running.readings:
+            self._prefixes.shrink(max(0, self._spare_bytes()), job)
 
     def _keep_leaving(self) -> tuple[PrefixStep, ...]:
         """Keep what those leave who need no further step."""
