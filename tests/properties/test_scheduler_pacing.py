@@ -8,6 +8,7 @@ from allod.engine.pacing import (
     LEAST_CHUNK_TOKENS,
     SLOW_STEPS,
     STALL_SHARE,
+    Beside,
     PrefillPacer,
 )
 
@@ -29,16 +30,16 @@ class Simulation:
     def __init__(self, decode_seconds: float) -> None:
         self.pacer = PrefillPacer(2048, STALL_SECONDS)
         self.decode_seconds = decode_seconds
-        self.pacer.observe(decodes=True, chunk_tokens=0, seconds=decode_seconds)
+        self.pacer.observe(beside=Beside.STREAMS, chunk_tokens=0, seconds=decode_seconds)
         self.flying: tuple[int, float] | None = None
 
     def step(self, token_seconds: float) -> tuple[int, float, float]:
         """Chunk, predicted seconds and real seconds of the next step."""
-        chunk = self.pacer.chunk_tokens(decodes=True, cap_tokens=NO_CAP)
-        predicted = self.pacer.predicted_seconds(chunk, decodes=True)
+        chunk = self.pacer.chunk_tokens(beside=Beside.STREAMS, cap_tokens=NO_CAP)
+        predicted = self.pacer.predicted_seconds(chunk, beside=Beside.STREAMS)
         if self.flying is not None:
             size, seconds = self.flying
-            self.pacer.observe(decodes=True, chunk_tokens=size, seconds=seconds)
+            self.pacer.observe(beside=Beside.STREAMS, chunk_tokens=size, seconds=seconds)
         real = self.decode_seconds + chunk * token_seconds
         self.flying = chunk, real
         return chunk, predicted, real
@@ -99,11 +100,13 @@ def test_a_cost_that_rises_with_the_context_is_foreseen(base: float, share: floa
     for prompt in range(3):
         context = 0
         while context < 6000:
-            chunk = pacer.chunk_tokens(decodes=True, cap_tokens=NO_CAP, context_tokens=context)
+            chunk = pacer.chunk_tokens(beside=Beside.STREAMS, cap_tokens=NO_CAP, context_tokens=context)
             real = decode_seconds + chunk * (base + slope * (context + chunk / 2))
             if flying is not None:
                 size, seconds, before = flying
-                pacer.observe(decodes=True, chunk_tokens=size, seconds=seconds, context_tokens=before)
+                pacer.observe(
+                    beside=Beside.STREAMS, chunk_tokens=size, seconds=seconds, context_tokens=before
+                )
             flying = chunk, real, context
             if prompt and chunk > LEAST_CHUNK_TOKENS:
                 assert real <= bound_seconds(decode_seconds)

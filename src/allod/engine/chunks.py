@@ -6,7 +6,7 @@ that begins like those waits until they are read, and then goes on from what is 
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from allod.core import shapes
 from allod.core.messages import PrefillProgress
@@ -15,11 +15,20 @@ from allod.core.step import ModelFacts, Prefill, StepPlan
 from allod.engine import pacing
 from allod.engine.lane import Lane
 from allod.engine.looking import Looking
-from allod.engine.pacing import NOTHING, PrefillPacer, Spent
+from allod.engine.pacing import NOTHING, Beside, PrefillPacer, Spent
 from allod.engine.prefixes import Prefixes
 from allod.engine.sequence import Job
 
 _ANY_TOKENS = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """Chunks on their way: whose they are, and who decodes in the same step."""
+
+    jobs: tuple[Job, ...]
+    beside: Beside
+
 
 AdmitBeside = Callable[[int], Job | None]
 """Admits one more prompt to a step that reads so many tokens with it; None where none may be read."""
@@ -41,7 +50,7 @@ class Chunks:
         self._pacer = pacer
         self._looking = looking
         self._prefixes = prefixes
-        self._flying: deque[tuple[Job, ...]] = deque()
+        self._flying: deque[_Flight] = deque()
 
     def read(self, plan: StepPlan, lane: Lane, admit: AdmitBeside) -> StepPlan:
         """A step that also gets the prompts of a lane on: by chunks, or by looking at a picture.
@@ -53,27 +62,31 @@ class Chunks:
         """
         job = lane.readings[0]
         # What batch work does is kept short even alone: it is what an interactive newcomer waits for.
-        decodes = bool(plan.decode) or job.batch
+        beside = Beside.STREAMS if job.batch else lane.beside
         self._prefixes.keep_pause(job)
         forget = self._looking.ask(job)
         context_tokens = job.planned_tokens
-        chunk = self._looking.chunk(job, self._most(job, NOTHING, decodes=decodes))
+        chunk = self._looking.chunk(job, self._most(job, NOTHING, beside=beside))
         if chunk is None:
-            return replace(plan, forget=forget, encode=self._looking.encode(job, decodes=decodes))
+            return replace(plan, forget=forget, encode=self._looking.encode(job, beside))
         chunks = [(job, chunk)]
         if not job.pictures:
             spent = self._spend(NOTHING, chunk, context_tokens)
-            chunks += self._beside(spent, lane, admit, decodes=decodes)
-        self._flying.append(tuple(each for each, _ in chunks))
+            chunks += self._beside(spent, lane, admit, beside=beside)
+        self._flying.append(_Flight(tuple(each for each, _ in chunks), beside))
         return replace(plan, forget=forget, prefill=tuple(each for _, each in chunks))
 
     def observe(self, plan: StepPlan, seconds: float) -> None:
         """Learn from a step that came back."""
         tokens = [len(chunk.tokens) for chunk in plan.prefill]
-        contexts = [job.read_tokens for job in self._flying[0]] if tokens else []
+        beside = Beside.STREAMS if plan.decode else Beside.NOBODY
+        contexts: list[int] = []
+        if tokens:
+            beside = self._flying[0].beside
+            contexts = [job.read_tokens for job in self._flying[0].jobs]
         before = sum(context * count for context, count in zip(contexts, tokens, strict=True))
         self._pacer.observe(
-            decodes=bool(plan.decode),
+            beside=beside,
             chunk_tokens=sum(tokens),
             seconds=seconds,
             context_tokens=before // sum(tokens) if tokens else 0,
@@ -84,7 +97,7 @@ class Chunks:
         """How far the prompts are that a step has read of."""
         if not plan.prefill:
             return ()
-        jobs = self._flying.popleft()
+        jobs = self._flying.popleft().jobs
         for job, chunk in zip(jobs, plan.prefill, strict=True):
             job.read_tokens += len(chunk.tokens)
         return tuple(
@@ -94,32 +107,32 @@ class Chunks:
         )
 
     def _beside(
-        self, spent: Spent, lane: Lane, admit: AdmitBeside, *, decodes: bool
+        self, spent: Spent, lane: Lane, admit: AdmitBeside, *, beside: Beside
     ) -> list[tuple[Job, Prefill]]:
         """The chunks of prompts that wait, as long as each is read to its end."""
         chunks: list[tuple[Job, Prefill]] = []
-        while lane.readings[-1].is_planned and self._has_room(spent, decodes=decodes):
+        while lane.readings[-1].is_planned and self._has_room(spent, beside=beside):
             job = admit(spent.tokens + self._least_tokens)
             if job is None:
                 break
             if job.is_planned:  # all of it was kept
                 continue
             context_tokens = job.planned_tokens
-            chunk = self._looking.chunk(job, self._most(job, spent, decodes=decodes))
+            chunk = self._looking.chunk(job, self._most(job, spent, beside=beside))
             assert chunk is not None  # it has no pictures
             chunks.append((job, chunk))
             spent = self._spend(spent, chunk, context_tokens)
         return chunks
 
-    def _has_room(self, spent: Spent, *, decodes: bool) -> bool:
+    def _has_room(self, spent: Spent, *, beside: Beside) -> bool:
         """Whether one more prompt could be read of, if nothing stood before it."""
-        most = self._pacer.chunk_tokens(decodes=decodes, cap_tokens=_ANY_TOKENS, spent=spent)
+        most = self._pacer.chunk_tokens(beside=beside, cap_tokens=_ANY_TOKENS, spent=spent)
         return most >= self._least_tokens
 
-    def _most(self, job: Job, spent: Spent, *, decodes: bool) -> int:
+    def _most(self, job: Job, spent: Spent, *, beside: Beside) -> int:
         """The most tokens of a prompt's next chunk, beside what the step reads already."""
         most = self._pacer.chunk_tokens(
-            decodes=decodes,
+            beside=beside,
             cap_tokens=job.chunk_cap_tokens,
             context_tokens=job.planned_tokens,
             spent=spent,

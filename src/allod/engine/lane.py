@@ -3,8 +3,12 @@
 from dataclasses import dataclass, field
 
 from allod.core.ids import SequenceId
+from allod.engine.pacing import Beside
 from allod.engine.queue import FairQueue
 from allod.engine.sequence import Choice, Job, Phase
+
+BEGINNING_TOKENS = 8
+"""A row of a burst has begun with so many tokens; from then on it is held up no longer than any stream."""
 
 
 @dataclass(slots=True)
@@ -48,6 +52,21 @@ class Lane:
     def planned(self) -> list[Job]:
         """The jobs that have nothing left to read."""
         return [job for job in self.readings if job.is_planned]
+
+    @property
+    def beside(self) -> Beside:
+        """Who decodes beside the prompts that are read."""
+        if not self.rows:
+            return Beside.NOBODY
+        flows = any(choice.flows for choice in self.rows.values())
+        return Beside.STREAMS if flows else Beside.BEGINNERS
+
+    def advance(self) -> None:
+        """Plan one more token of each row, of which some are no beginners any more."""
+        waits = bool(self.readings or self.queue)
+        for choice in self.rows.values():
+            choice.planned += 1
+            choice.flows |= not waits or choice.planned > BEGINNING_TOKENS
 
     def release(self) -> list[SequenceId]:
         """Drop what needs no further step, and name it."""

@@ -6,7 +6,7 @@ from allod.core.ids import TokenId
 from allod.core.messages import Wanted
 from allod.core.pictures import Digest, PictureSpan
 from allod.core.step import Encode, Encoded, Prefill, Sight
-from allod.engine.pacing import PrefillPacer
+from allod.engine.pacing import Beside, PrefillPacer
 from allod.engine.pictures import PictureShelf, Stage
 from allod.engine.sequence import Job
 
@@ -82,14 +82,14 @@ class Looking:
         """The next part of a prompt; None where a picture comes first that was not looked at."""
         return job.next_chunk(most_tokens, self._shelf.is_seen, whole_spans=self._shelf.whole_spans)
 
-    def encode(self, job: Job, *, decodes: bool) -> Encode | None:
+    def encode(self, job: Job, beside: Beside) -> Encode | None:
         """Go on looking at the picture that a prompt goes on with, if its tensors are there."""
         span = next(iter(job.unread_pictures), None)
         if span is None or self._shelf.stage(span.digest) is not Stage.HELD:
             return None
         self._flying.append(span)
         tokens: tuple[TokenId, ...] = job.tokens[span.start : span.end]
-        return Encode(span.digest, tokens, self._pacer.room_seconds(decodes=decodes))
+        return Encode(span.digest, tokens, self._pacer.room_seconds(beside))
 
     def commit(self, encoded: Encoded) -> bool:
         """Take in how far a picture is; False when its step had nothing left to do for it."""

@@ -10,6 +10,7 @@ the one before it allowed, and late.
 """
 
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from math import sqrt
 
 FIRST_CHUNK_TOKENS = 32
@@ -29,11 +30,28 @@ STALL_SHARE = 0.8
 """Share of the allowed stall that is aimed at; the rest absorbs what was not foreseen."""
 
 ALONE_SECONDS = 1.0
-"""Longest chunk when nobody decodes: a cancel or a newcomer waits for the end of the chunk."""
+"""Longest chunk when no stream waits for it: a cancel or a newcomer waits for the end of the chunk."""
 
 SLOW_STEPS = 3
 """Where a decode step takes a large part of the allowed stall, chunks would shrink to a few tokens, for which
 as many weights are read as for many: a step may then take the time of so many decode steps."""
+
+
+class Beside(Enum):
+    """Who decodes in the steps that read a prompt, and so waits for it.
+
+    Of prompts that come at once, those read first would decode a few rows at a time, at nearly what a step
+    of all rows costs, and the last would wait for that. So rows that have only begun wait longer.
+    """
+
+    NOBODY = auto()
+    BEGINNERS = auto()
+    STREAMS = auto()
+
+    @property
+    def decodes(self) -> bool:
+        """Whether rows decode in the step."""
+        return self is not Beside.NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +107,12 @@ class PrefillPacer:
         self._asked_tokens = FIRST_CHUNK_TOKENS
 
     def chunk_tokens(
-        self, *, decodes: bool, cap_tokens: int, context_tokens: int = 0, spent: Spent = NOTHING
+        self, *, beside: Beside, cap_tokens: int, context_tokens: int = 0, spent: Spent = NOTHING
     ) -> int:
         """The most tokens of the next chunk: at least 16, and a multiple of 16 once that is a small part.
 
         Args:
-            decodes: whether rows decode in the same step.
+            beside: who decodes in the same step.
             cap_tokens: most that memory allows in the step.
             context_tokens: what stands before the chunk.
             spent: what the step reads already.
@@ -104,7 +122,7 @@ class PrefillPacer:
         """
         limit = min(self._max_chunk_tokens, self._tried_tokens, cap_tokens) - spent.tokens
         if self._token_seconds is not None:
-            room_seconds = max(0.0, self.room_seconds(decodes=decodes) - spent.seconds)
+            room_seconds = max(0.0, self.room_seconds(beside) - spent.seconds)
             limit = int(min(limit, self._affordable(room_seconds, context_tokens)))
         if limit >= ROUND_FROM_TOKENS:
             limit -= limit % CHUNK_MULTIPLE_TOKENS
@@ -113,10 +131,10 @@ class PrefillPacer:
         self._asked_tokens = max(LEAST_CHUNK_TOKENS, limit)
         return self._asked_tokens
 
-    def predicted_seconds(self, chunk_tokens: int, *, decodes: bool, context_tokens: int = 0) -> float:
+    def predicted_seconds(self, chunk_tokens: int, *, beside: Beside, context_tokens: int = 0) -> float:
         """What a step with this chunk is believed to take."""
         each_seconds = (self._token_seconds or 0.0) + self._slope * (context_tokens + chunk_tokens / 2)
-        return self._expected_decode(decodes=decodes) + chunk_tokens * each_seconds
+        return self._expected_decode(beside) + chunk_tokens * each_seconds
 
     def reading_seconds(self, start: int, end: int) -> float:
         """What reading these positions of a prompt is believed to take; the unit is arbitrary at first."""
@@ -124,29 +142,29 @@ class PrefillPacer:
         return (end - start) * (base_seconds + self._slope * (start + end) / 2)
 
     def observe(
-        self, *, decodes: bool, chunk_tokens: int, seconds: float, context_tokens: int = 0, prompts: int = 1
+        self, *, beside: Beside, chunk_tokens: int, seconds: float, context_tokens: int = 0, prompts: int = 1
     ) -> None:
         """Learn from a step that came back.
 
         Args:
-            decodes: whether rows decoded in it.
+            beside: who decoded in it.
             chunk_tokens: what it read; 0 means it had no chunk.
             seconds: what it took.
             context_tokens: what stood before its chunks, on average of their tokens.
             prompts: of how many prompts it read.
         """
         if chunk_tokens:
-            if decodes and self._decode_seconds is not None:
+            if beside.decodes and self._decode_seconds is not None:
                 # The step did both. A hiccup must not hold chunks down until a step decodes alone.
                 self._decode_seconds = min(self._decode_seconds, seconds)
-            self._observe_chunk(_Chunk(context_tokens, chunk_tokens, 0.0, prompts), seconds, decodes=decodes)
-        elif decodes:
+            self._observe_chunk(_Chunk(context_tokens, chunk_tokens, 0.0, prompts), seconds, beside)
+        elif beside.decodes:
             before = seconds if self._decode_seconds is None else self._decode_seconds
             self._decode_seconds = before + (seconds - before) * _DECODE_WEIGHT
 
-    def room_seconds(self, *, decodes: bool) -> float:
+    def room_seconds(self, beside: Beside) -> float:
         """How long a step may work on a prompt beside what it decodes."""
-        return max(0.0, self._allowed_seconds(decodes=decodes) - self._expected_decode(decodes=decodes))
+        return max(0.0, self._allowed_seconds(beside) - self._expected_decode(beside))
 
     def _affordable(self, room_seconds: float, context_tokens: int) -> float:
         """How many tokens `n` behind this context fit: `n * (base + slope * (context + n / 2)) = room`."""
@@ -156,17 +174,17 @@ class PrefillPacer:
         # The root in the form that loses no digits where the slope is small.
         return 2 * room_seconds / (first_seconds + sqrt(first_seconds**2 + 2 * self._slope * room_seconds))
 
-    def _observe_chunk(self, chunk: _Chunk, seconds: float, *, decodes: bool) -> None:
+    def _observe_chunk(self, chunk: _Chunk, seconds: float, beside: Beside) -> None:
         """Slower than believed counts at once, faster by half.
 
         The tail of a prompt is left out: a step has costs that do not depend on the chunk, and a chunk
         of three tokens would make them look like the price of each token.
         """
         is_tail = 2 * chunk.size < self._asked_tokens
-        if is_tail and seconds <= self._allowed_seconds(decodes=decodes):
+        if is_tail and seconds <= self._allowed_seconds(beside):
             return
         self._tried_tokens = max(self._tried_tokens, 2 * chunk.size)
-        cost_seconds = seconds - self._expected_decode(decodes=decodes)
+        cost_seconds = seconds - self._expected_decode(beside)
         each_seconds = max(_LEAST_TOKEN_SECONDS, cost_seconds / chunk.size)
         self._observe_slope(replace(chunk, token_seconds=each_seconds))
         latest = max(_LEAST_TOKEN_SECONDS, each_seconds - self._slope * chunk.middle)
@@ -185,10 +203,10 @@ class PrefillPacer:
         latest = min(max(rise, 0.0), chunk.token_seconds / chunk.middle)
         self._slope += (latest - self._slope) * _SLOPE_WEIGHT
 
-    def _expected_decode(self, *, decodes: bool) -> float:
-        return (self._decode_seconds or 0.0) if decodes else 0.0
+    def _expected_decode(self, beside: Beside) -> float:
+        return (self._decode_seconds or 0.0) if beside.decodes else 0.0
 
-    def _allowed_seconds(self, *, decodes: bool) -> float:
-        if not decodes:
-            return ALONE_SECONDS
-        return max(self._target_seconds, min(SLOW_STEPS * self._expected_decode(decodes=True), ALONE_SECONDS))
+    def _allowed_seconds(self, beside: Beside) -> float:
+        if beside is not Beside.STREAMS:
+            return max(self._target_seconds, ALONE_SECONDS)
+        return max(self._target_seconds, min(SLOW_STEPS * self._expected_decode(beside), ALONE_SECONDS))

@@ -9,7 +9,7 @@ from allod.core.ports import Archive
 from allod.core.prefixes import PrefixEnd, PrefixMatch
 from allod.core.step import ModelFacts, PrefixStep, Restore, StepPlan
 from allod.engine.archived import FROM_DISK, ArchivedPrompt, BlockedPrompt, Room
-from allod.engine.pacing import PrefillPacer
+from allod.engine.pacing import Beside, PrefillPacer
 from allod.engine.sequence import Choice, Job
 from allod.engine.settings import EngineSettings
 from allod.engine.tipped import TippedPrompt
@@ -93,20 +93,20 @@ class Prefixes:
         archived = self._archived(job.tenant, job.tokens, job.pictures)
         return archived is not None and archived.held_tokens(walk.agreed) > cached
 
-    def resume(self, job: Job, spare_bytes: int, *, decodes: bool) -> None:
+    def resume(self, job: Job, spare_bytes: int, beside: Beside) -> None:
         """Let a job that is admitted go on from what is kept of its prompt.
 
         Args:
             job: which.
             spare_bytes: what it leaves of the budget, running requests included.
-            decodes: whether rows wait meanwhile.
+            beside: who waits meanwhile.
         """
         if self._most_bytes <= 0:
             return
         archived = self._archived(job.tenant, job.tokens, job.pictures)
         if archived is not None:
             limit_bytes = min(self._most_bytes, spare_bytes)
-            self._load(job, archived, Room(self._pacer.room_seconds(decodes=decodes), limit_bytes))
+            self._load(job, archived, Room(self._pacer.room_seconds(beside), limit_bytes))
         walk = self._tree.walk(job.tenant, self._key(job))
         cached, path = self._reusable(walk, job.pictures)
         if self._sizes.needs_tips:

@@ -26,7 +26,7 @@ from allod.engine.drain import DrainRate
 from allod.engine.lane import Lane
 from allod.engine.looking import Looking
 from allod.engine.memory import Load, MemoryModel
-from allod.engine.pacing import PrefillPacer
+from allod.engine.pacing import Beside, PrefillPacer
 from allod.engine.prefixes import Prefixes
 from allod.engine.queue import FairQueue
 from allod.engine.sequence import Choice, Job, Phase
@@ -90,7 +90,7 @@ class Scheduler:
         self._pacer = PrefillPacer(settings.max_prefill_chunk_tokens, settings.max_decode_stall_ms / 1000)
         if facts.chunk_tokens:
             tokens, seconds = facts.chunk_tokens, facts.chunk_seconds
-            self._pacer.observe(decodes=False, chunk_tokens=tokens, seconds=seconds)
+            self._pacer.observe(beside=Beside.NOBODY, chunk_tokens=tokens, seconds=seconds)
         self._looking = Looking(facts.sight, self._pacer)
         self._speculation = Speculation(facts, is_wanted=settings.speculation == "auto")
         self._prefixes = Prefixes(facts, settings, self._pacer, self._spare_bytes, archive)
@@ -178,8 +178,7 @@ class Scheduler:
         resume = tuple(self._running.rows) if is_turn else ()
         join = self._join(release)
         park = tuple(before.rows) if is_turn else ()
-        for choice in self._running.rows.values():
-            choice.planned += 1
+        self._running.advance()
         plan = StepPlan(keep=keep, park=park, resume=resume, join=join, decode=tuple(self._running.rows))
         if self._running.readings:
             plan = self._chunks.read(plan, self._running, lambda spent: self._admit_beside(spent, release))
@@ -307,7 +306,7 @@ class Scheduler:
         chunk_tokens = max(least_tokens, min(_UNSQUEEZED_TOKENS, self._memory.chunk_tokens(load)))
         spare_bytes = self._memory.spare_bytes(load, chunk_tokens)
         self._prefixes.shrink(spare_bytes, job)
-        self._prefixes.resume(job, spare_bytes, decodes=bool(self._running.rows))
+        self._prefixes.resume(job, spare_bytes, self._running.beside)
         job.chunk_cap_tokens = self._memory.chunk_tokens(replace(load, kept_bytes=self._prefixes.used_bytes))
 
     def _spare_bytes(self) -> int:

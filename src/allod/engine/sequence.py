@@ -48,6 +48,7 @@ class Choice:
         phase: where it is; only `move` changes it.
         planned: decode steps planned; runs ahead of `generated` by the step in flight.
         said: tokens that came back.
+        flows: whether its reader is used to tokens that come one after the other.
     """
 
     sequence: SequenceId
@@ -56,6 +57,7 @@ class Choice:
     phase: Phase = Phase.QUEUED
     planned: int = 0
     said: list[TokenId] = field(default_factory=list[TokenId])
+    flows: bool = False
 
     @property
     def generated(self) -> int:

@@ -18,7 +18,7 @@ class EngineSettings:
         Le(60_000),
         Doc(
             "Longest a decoding stream waits for another prompt's chunk; three of its own steps where that "
-            "is longer."
+            "is longer. The first tokens of streams that begin together may wait for a second."
         ),
     ] = 250
     max_prefill_chunk_tokens: Annotated[

@@ -6,7 +6,7 @@ from allod.core.pictures import Digest, PictureSpan
 from allod.core.sampling import Sampling
 from allod.core.step import Encode, Encoded, Sight
 from allod.engine.looking import Looking
-from allod.engine.pacing import STALL_SHARE, PrefillPacer
+from allod.engine.pacing import STALL_SHARE, Beside, PrefillPacer
 from allod.engine.sequence import Job, Phase
 
 WORDS = 3
@@ -39,7 +39,7 @@ def look(at: Looking, reader: Job) -> None:
     """Supply the picture that is next, and look at all of it."""
     span = reader.unread_pictures[0]
     assert at.supply(span.digest)
-    assert at.encode(reader, decodes=False) is not None
+    assert at.encode(reader, Beside.NOBODY) is not None
     assert at.commit(Encoded(span.digest, 5, 0))
 
 
@@ -67,7 +67,7 @@ def test_words_before_a_picture_are_read_while_it_is_missing():
     assert chunk is not None
     assert chunk.tokens == (0, 1, 2)
     assert at.chunk(reader, 16) is None
-    assert at.encode(reader, decodes=False) is None
+    assert at.encode(reader, Beside.NOBODY) is None
     assert at.waits(reader)
 
 
@@ -78,7 +78,7 @@ def test_a_picture_that_came_is_looked_at_with_its_own_tokens():
     at.supply(digest(1))
     assert not at.waits(reader)
     allowed = STALL_SHARE * 0.1
-    assert at.encode(reader, decodes=True) == Encode(digest(1), (3, 4, 5, 6), allowed)
+    assert at.encode(reader, Beside.STREAMS) == Encode(digest(1), (3, 4, 5, 6), allowed)
     assert at.commit(Encoded(digest(1), 1, 4))
     assert at.seen_count == 0
 
@@ -88,7 +88,7 @@ def test_the_second_picture_is_not_looked_at_before_its_turn():
     at, reader = looking(), job(1, 2)
     at.ask(reader)
     at.supply(digest(2))
-    assert at.encode(reader, decodes=False) is None
+    assert at.encode(reader, Beside.NOBODY) is None
     assert at.waits(reader)
 
 
@@ -112,8 +112,8 @@ def test_a_step_that_found_nothing_left_teaches_nothing():
     at, reader = looking(), job(1)
     at.ask(reader)
     at.supply(digest(1))
-    assert at.encode(reader, decodes=False) is not None
-    assert at.encode(reader, decodes=False) is not None
+    assert at.encode(reader, Beside.NOBODY) is not None
+    assert at.encode(reader, Beside.NOBODY) is not None
     assert at.commit(Encoded(digest(1), 5, 0))
     assert not at.commit(Encoded(digest(1), 0, 0))
     assert at.seen_count == 1
