@@ -122,6 +122,9 @@ class EngineLoop:
             wait = (self._is_still and not self._draining) or self._hungry
             if not self._channel.obey_all(self._obey, wait=wait) or (self._draining and self._is_still):
                 return
+            if self._airborne is not None and self._airborne.plan.join:
+                # Somebody's first token. Launching takes about as long as a step, and it would wait for that.
+                self._land()
             plan = self._scheduler.plan()
             for wanted in self._scheduler.take_wanted():
                 self._channel.send(wanted)
@@ -141,8 +144,8 @@ class EngineLoop:
     def _land(self) -> None:
         if self._airborne is None:
             return
-        result = self._airborne.flight.collect()
-        stepped = self._scheduler.commit(self._airborne.plan, result, time.monotonic())
+        airborne, self._airborne = self._airborne, None
+        stepped = self._scheduler.commit(airborne.plan, airborne.flight.collect(), time.monotonic())
         self._steps += 1
         if stepped != Stepped(()):
             self._channel.send(stepped)

@@ -37,6 +37,9 @@ from allod.worker.pictures import PictureLoop
 TEXT, EMBEDDING, PICTURES = PURPOSES = ("text", "embedding", "pictures")
 """To generate text, to embed it, and to make pictures ready for a model that generates text."""
 
+SWITCH_SECONDS = 0.0005
+"""How long the thread that builds graphs goes on while another has a token to send; Python's own is 5 ms."""
+
 KEPT_PICTURE_BYTES = 256 * 2**20
 """Prepared pictures that stay in their process, for whoever asks for the same one next."""
 
@@ -69,6 +72,7 @@ def run(arguments: list[str], blas: str | None = None) -> int:
     options = parse(arguments)
     settings: WorkerSettings = options.settings
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    sys.setswitchinterval(SWITCH_SECONDS)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

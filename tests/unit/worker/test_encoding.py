@@ -94,10 +94,7 @@ def test_a_batch_holds_a_bounded_number_of_tokens(gateway: Gateway) -> None:
 
 def test_requests_take_turns(gateway: Gateway) -> None:
     """A short request waits for a batch of a long one, not for all of it."""
-    gateway.send(embed(1, *MANY, *MANY, *MANY))
-    gateway.gate.release()
-    assert isinstance(gateway.next(), Stepped)
-    gateway.send(embed(2, (1,)))
+    gateway.send(embed(1, *MANY, *MANY, *MANY), embed(2, (1,)))
     done: list[str] = []
     while len(done) < 2:
         gateway.gate.release()

@@ -1,6 +1,7 @@
 """The loop between a socket and a runner: it loads, answers, drains, and ends in an orderly way."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 from tests.scaffolding.worker_end import WorkerEnd
@@ -20,8 +21,10 @@ from allod.core.messages import (
     Stepped,
     Submit,
 )
+from allod.core.ports import Flight
 from allod.core.prefixes import PrefixMatch
 from allod.core.sampling import Sampling
+from allod.core.step import StepPlan, StepResult
 from allod.engine.settings import EngineSettings
 from allod.testing.models import tiny_facts
 from allod.testing.runner import FakeRunner
@@ -30,18 +33,43 @@ from allod.worker.loop import EXIT_LOAD_FAILED, EXIT_ORDERLY, LoadProgress, Load
 FACTS = tiny_facts()
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A step on its way that says when it is waited for."""
+
+    flight: Flight
+    record: list[str]
+
+    def collect(self) -> StepResult:
+        self.record.append("collect")
+        return self.flight.collect()
+
+
+class WatchedRunner(FakeRunner):
+    """Writes down when steps are launched, those with a first token under their own name, and waited for."""
+
+    def __init__(self, record: list[str]) -> None:
+        super().__init__(FACTS)
+        self._record = record
+
+    def launch(self, plan: StepPlan) -> Flight:
+        self._record.append("first" if plan.join else "launch")
+        return Watched(super().launch(plan), self._record)
+
+
 class Gateway(WorkerEnd):
     """The end of a worker that generates, or cannot load."""
 
     def __init__(self, *, refusal: str = "") -> None:
         self._refusal = refusal
+        self.record: list[str] = []
         super().__init__(lambda worker_end: serve(worker_end, self._load, EngineSettings()))
 
     def _load(self, progress: LoadProgress) -> FakeRunner:
         progress("pretending", 0.5)
         if self._refusal:
             raise LoadRefused(self._refusal)
-        return FakeRunner(FACTS)
+        return WatchedRunner(self.record)
 
 
 @pytest.fixture
@@ -83,6 +111,13 @@ def test_a_submission_is_admitted_and_runs_to_its_end(gateway: Gateway) -> None:
     gateway.send(submit(1))
     assert gateway.next() == Admitted(RequestId("r1"), 4, 0, PrefixMatch(0, 0, "new"))
     assert len(tokens_until_finish(gateway, 1)) == 4
+
+
+def test_a_first_token_waits_for_no_other_step(gateway: Gateway) -> None:
+    """Other steps are launched before the one ahead of them is waited for."""
+    gateway.send(submit(1))
+    tokens_until_finish(gateway, 1)
+    assert gateway.record[:7] == ["launch", "first", "collect", "collect", "launch", "launch", "collect"]
 
 
 def test_what_can_never_work_is_refused(gateway: Gateway) -> None:
