@@ -528,6 +528,23 @@ def test_a_prompt_goes_on_from_what_was_kept_of_another(runner: Runner, make_run
     assert parted == answer(make_runner(), other)
 
 
+@pytest.mark.parametrize("behind", [1, 10, 28])
+def test_what_a_chunk_went_on_from_can_be_kept(runner: Runner, make_runner: Factory, behind: int):
+    """Windows are cut as they were within the last chunk; nobody reads a chunk in two for that."""
+    if any(layer.kind != "full" and layer.window_tokens is None for layer in runner.facts.layers):
+        pytest.skip("a layer takes in everything")
+    prefill(runner, 1, LONG[:11])
+    runner.launch(StepPlan(prefill=(Prefill(SequenceId(1), LONG[10:39]),))).collect()
+    cut = 39 - behind
+    kept = (keep(runner, 7, 1, 0, cut), keep(runner, 8, 1, cut, 39))
+    runner.launch(StepPlan(keep=kept)).collect()
+    first = said(steps(runner, ids(1), ANSWER, join(1, LONG, (1, GREEDY))), 1)
+    runner.launch(StepPlan(release=ids(1))).collect()
+    assert first == answer(make_runner(), LONG)
+    assert said_from(runner, LONG, restore(2, (7, cut)), cut) == first
+    assert said_from(runner, LONG, restore(3, (7, cut), (8, behind)), 39) == first
+
+
 def test_segments_follow_one_another(runner: Runner, make_runner: Factory):
     """What was kept in parts is put together; the last may be used in part where no layer needs a tip."""
     prefill(runner, 1, LONG[:11])

@@ -12,7 +12,7 @@ from allod.core.step import Discard, Keep, LayerState, PrefixStep, Restore, Spli
 from allod.prefix.keys import Key, common
 from allod.prefix.sizes import PrefixSizes
 from allod.prefix.tree import PrefixTree
-from allod.testing.history import START, Mark, folded
+from allod.testing.history import START, History, Mark, folded
 from allod.testing.models import tiny_facts
 from allod.testing.prefixes import FakeShelf
 
@@ -54,7 +54,11 @@ class TreeMachine(RuleBasedStateMachine):
     def obey(self, steps: Sequence[PrefixStep], trail: Sequence[Mark]) -> None:
         for step in steps:
             assert isinstance(step, Keep | Split | Discard)
-            extra_bytes = self.shelf.obey(step, trail)
+            extra_bytes = 0
+            if isinstance(step, Keep):
+                self.shelf.keep(step, History(list(trail)))
+            else:
+                extra_bytes = self.shelf.obey(step)
             assert self.shelf.held_bytes + extra_bytes <= self.limit, "more is held than may be"
 
     @rule(tenant=TENANTS, key=KEYS)

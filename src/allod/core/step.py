@@ -97,7 +97,8 @@ class Keep:
         source: a prompt that is read, a row, or a parked row. It has read at least `end` tokens.
         start: index of the first position.
         end: index after the last one.
-        tip: also keep what other layers hold; the source has then read exactly `end` tokens.
+        tip: also keep what other layers hold. The source has then read exactly `end` tokens; or, where these
+            layers are windows, it has read the last of them and more in its last chunk.
     """
 
     segment: SegmentId

@@ -41,7 +41,7 @@ class Chunks:
         facts: what was measured on the model.
         pacer: knows what a step may take.
         looking: plans what is done about pictures.
-        prefixes: keeps what was read up to a pause.
+        prefixes: keeps what was read.
     """
 
     def __init__(self, facts: ModelFacts, pacer: PrefillPacer, looking: Looking, prefixes: Prefixes) -> None:
@@ -63,7 +63,7 @@ class Chunks:
         job = lane.readings[0]
         # What batch work does is kept short even alone: it is what an interactive newcomer waits for.
         beside = Beside.STREAMS if job.batch else lane.beside
-        self._prefixes.keep_pause(job)
+        self._prefixes.keep_marks(job)
         forget = self._looking.ask(job)
         context_tokens = job.planned_tokens
         chunk = self._looking.chunk(job, self._most(job, NOTHING, beside=beside))

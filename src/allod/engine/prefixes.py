@@ -111,7 +111,7 @@ class Prefixes:
         cached, path = self._reusable(walk, job.pictures)
         if self._sizes.needs_tips:
             # Where two prompts part, a third may part from them.
-            job.pause_at((*job.boundaries, walk.agreed), cached)
+            job.keep_at((*job.boundaries, walk.agreed), cached, stops=not self._sizes.cuts_tips)
         if cached:
             self._tree.touch(path)
             if archived is not None:
@@ -129,12 +129,13 @@ class Prefixes:
 
     def keep_reading(self, job: Job) -> None:
         """Keep what was read of a prompt so far."""
+        self.keep_marks(job)
         self._keep(job.tenant, self._key(job)[: job.planned_tokens], job.state)
 
-    def keep_pause(self, job: Job) -> None:
-        """Keep what was read of a prompt, if it pauses for that."""
-        if job.end_pause():
-            self.keep_reading(job)
+    def keep_marks(self, job: Job) -> None:
+        """Keep what was read of a prompt where others are likely to go on, as far as its last chunk came."""
+        for mark in job.take_marks():
+            self._keep(job.tenant, self._key(job)[:mark], job.state)
 
     def keep_row(self, choice: Choice) -> None:
         """Keep what a row has read that leaves: its prompt, and all that it said but the last token."""

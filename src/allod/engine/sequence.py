@@ -111,7 +111,8 @@ class Job:
         chunk_cap_tokens: largest prefill chunk that the memory left at admission allows.
         planned_tokens: prompt tokens handed to the runner.
         read_tokens: prompt tokens the runner is known to have read.
-        pauses: where a chunk ends, so that what was read up to there can be kept.
+        marks: where what was read is kept, because others may go on there.
+        stops: whether a chunk ends at each of them.
         choices: filled by `add`.
     """
 
@@ -129,7 +130,8 @@ class Job:
     chunk_cap_tokens: int = 0
     planned_tokens: int = 0
     read_tokens: int = 0
-    pauses: set[int] = field(default_factory=set[int])
+    marks: set[int] = field(default_factory=set[int])
+    stops: bool = True
     choices: list[Choice] = field(default_factory=list[Choice])
 
     def add(self, sequence: SequenceId, sampling: Sampling) -> Choice:
@@ -182,17 +184,24 @@ class Job:
         """So many of its tokens are there already."""
         self.planned_tokens = self.read_tokens = cached_tokens
 
-    def pause_at(self, positions: Iterable[int], after: int) -> None:
-        """Let chunks end at those of the positions that come after another and are in no picture."""
-        last = len(self.tokens) - 1
-        self.pauses = {outside(each, self.pictures) for each in positions}
-        self.pauses = {each for each in self.pauses if after < each < last}
+    def keep_at(self, positions: Iterable[int], after: int, *, stops: bool) -> None:
+        """Keep what was read at those of the positions that come after another and are in no picture.
 
-    def end_pause(self) -> bool:
-        """Whether it was read up to a pause, which is over with this."""
-        is_paused = self.planned_tokens in self.pauses
-        self.pauses.discard(self.planned_tokens)
-        return is_paused
+        Args:
+            positions: where.
+            after: only behind this one.
+            stops: a chunk ends there; else it may go on.
+        """
+        last = len(self.tokens) - 1
+        self.stops = stops
+        self.marks = {outside(each, self.pictures) for each in positions}
+        self.marks = {each for each in self.marks if after < each < last}
+
+    def take_marks(self) -> list[int]:
+        """The positions to keep that were reached since the last call, in order."""
+        reached = sorted(mark for mark in self.marks if mark <= self.planned_tokens)
+        self.marks.difference_update(reached)
+        return reached
 
     @property
     def unread_pictures(self) -> tuple[PictureSpan, ...]:
@@ -213,7 +222,8 @@ class Job:
             None when the next token is of a picture that was not looked at.
         """
         start = self.planned_tokens
-        until = min((pause for pause in self.pauses if pause > start), default=len(self.tokens) - 1)
+        stops = [mark for mark in self.marks if mark > start] if self.stops else []
+        until = min(stops, default=len(self.tokens) - 1)
         end = self._chunk_end(min(start + most_tokens, until), is_seen, whole_spans)
         if end == start < len(self.tokens) - 1:
             return None
@@ -277,7 +287,7 @@ class Job:
             said_tokens=self.said_tokens + len(said),
             planned_tokens=0,
             read_tokens=0,
-            pauses=set(),
+            marks=set(),
             choices=[],
         )
         for choice in choices:

@@ -29,6 +29,11 @@ class PrefixSizes:
         """Whether a state can go on only where a tip is."""
         return bool(self.others)
 
+    @property
+    def cuts_tips(self) -> bool:
+        """Whether a tip can be cut out of what was read beyond it: windows hold their last chunk whole."""
+        return all(layer.window_tokens is not None for layer in self.others)
+
     def tip_bytes(self, position: int) -> int:
         """What the other layers hold once a prompt was read up to a position."""
         return sum(layer.held_bytes(position) for layer in self.others)

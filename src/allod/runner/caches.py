@@ -204,9 +204,15 @@ def entries(state: RowState, row: int | None, tokens: int, behind: int) -> tuple
     return tuple(found)
 
 
-def tip(state: RowState, row: int | None) -> tuple[kinds.LayerCache, ...]:
-    """What the layers of a row hold that do not grow; the row goes on without changing it."""
-    return tuple(_own(leaf if row is None else leaf.extract(row)) for leaf in _others(state))
+def tip(state: RowState, row: int | None, behind: int = 0) -> tuple[kinds.LayerCache, ...]:
+    """What the layers of a row hold that do not grow; the row goes on without changing it.
+
+    Args:
+        state: of one row, or of a batch.
+        row: its place in the batch; None for a state of one row.
+        behind: how many positions the row has read since; fewer than in its last chunk, and in windows only.
+    """
+    return tuple(_own(leaf if row is None else leaf.extract(row), behind) for leaf in _others(state))
 
 
 def fill(
@@ -273,13 +279,15 @@ def _joined(pieces: Sequence[mx.array], room: int) -> mx.array:
     return mx.concatenate([*pieces, mx.zeros((rows, heads, room, width), pieces[0].dtype)], axis=2)
 
 
-def _own(leaf: kinds.LayerCache) -> kinds.LayerCache:
-    """A cache of one row that shares arrays with another and changes none of its."""
+def _own(leaf: kinds.LayerCache, behind: int = 0) -> kinds.LayerCache:
+    """A cache of one row that shares arrays with another and changes none; as it was so much before."""
     own = copy(leaf)
     if kind_of(leaf) == SLIDING:
         keys, values = _arrays_of(leaf)
-        hold(own, _in_order(keys, leaf), _in_order(values, leaf))
+        offset = cast("kinds.KVCache", leaf).offset - behind
+        hold(own, _in_order(keys, leaf, behind), _in_order(values, leaf, behind), offset)
         return own
+    assert not behind
     for name, value in vars(own).items():
         if isinstance(value, mx.array):
             setattr(own, name, _handle(value))
@@ -319,10 +327,12 @@ def _held(leaf: kinds.LayerCache) -> tuple[mx.array, mx.array]:
     return keys[:, :, :size], values[:, :, :size]
 
 
-def _in_order(ring: mx.array, leaf: kinds.LayerCache) -> mx.array:
+def _in_order(ring: mx.array, leaf: kinds.LayerCache, behind: int = 0) -> mx.array:
     """A copy of what a window holds, in the order of positions, without what no later one attends to.
 
-    Behind the place that is written next stand older entries, once all were written, or none.
+    Behind the place that is written next stand older entries, once all were written, or none. A window holds
+    all of the chunk that was read last, and what its first token attends to: so it can be had as it was that
+    many positions before.
     """
     place: int = vars(leaf)["_idx"]
     window = cast("kinds.RotatingKVCache", leaf).max_size
@@ -330,7 +340,8 @@ def _in_order(ring: mx.array, leaf: kinds.LayerCache) -> mx.array:
         before = ring[..., :place, :]
         is_full = place < cast("kinds.KVCache", leaf).offset
         ring = mx.concatenate([ring[..., place:, :], before], axis=2) if is_full else before
-    return mx.contiguous(ring[..., max(0, ring.shape[2] - window) :, :])
+    end = ring.shape[2] - behind
+    return mx.contiguous(ring[..., max(0, end - window) : end, :])
 
 
 def _handle(value: object) -> object:

@@ -55,14 +55,14 @@ class PrefixShelf:
 
     def keep(self, keep: Keep, source: Source) -> list[object]:
         """Copy positions of a source, its tip, or both; returns the copies, which are on their way."""
-        tip = caches.tip(source.state, source.row) if keep.tip else None
+        # The columns of a batch end together, whatever the rows' lengths.
+        behind = source.extent.length - keep.end
+        tip = caches.tip(source.state, source.row, behind) if keep.tip else None
         extent = source.extent.until(keep.end)
         if keep.start == keep.end:
             self._segments[keep.segment] = replace(self._segments[keep.segment], tip=tip)
             entries: tuple[Entries, ...] = ()
         else:
-            # The columns of a batch end together, whatever the rows' lengths.
-            behind = source.extent.length - keep.end
             entries = caches.entries(source.state, source.row, keep.end - keep.start, behind)
             self._segments[keep.segment] = Segment(entries, keep.start, extent, tip)
         return _started([*_flat(entries), *(caches.arrays(list(tip)) if tip else [])])

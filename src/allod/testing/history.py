@@ -38,6 +38,8 @@ class History:
     """All that a row or state has read: what it came to behind each token."""
 
     trail: list[Mark] = field(default_factory=lambda: [START])
+    chunk_tokens: int = 0
+    """How many were read last, at once."""
 
     @property
     def digest(self) -> int:
@@ -56,12 +58,13 @@ class History:
 
     def read(self, tokens: Sequence[TokenId], seen: Sequence[int] | None = None) -> None:
         """Go on; `seen` is what stands at the tokens where that is not the tokens."""
+        self.chunk_tokens = len(tokens)
         for token, what in zip(tokens, tokens if seen is None else seen, strict=True):
             self.trail.append(Mark(folded(self.digest, (what,)), folded(self.spelled, (token,))))
 
     def copy(self) -> "History":
         """One that goes on by itself."""
-        return History(list(self.trail))
+        return History(list(self.trail), self.chunk_tokens)
 
     def next_token(self, seed: int | None, vocabulary: int) -> TokenId:
         """What is said behind it."""

@@ -1,6 +1,5 @@
 """What a FakeRunner keeps of what was read: strict about segments, and what they came to."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -10,7 +9,7 @@ from allod.core.ids import SegmentId
 from allod.core.ports import Archive
 from allod.core.step import Discard, Keep, ModelFacts, Restore, Split
 from allod.testing.contract import require
-from allod.testing.history import START, Mark
+from allod.testing.history import START, History, Mark
 
 
 class _Segment(NamedTuple):
@@ -52,15 +51,13 @@ class FakeShelf:
             for segment in self._segments.values()
         )
 
-    def obey(self, step: Keep | Split | Discard | Store | Load, trail: Sequence[Mark]) -> int:
-        """Do a step; `trail` is what the source of a Keep has read.
+    def obey(self, step: Split | Discard | Store | Load) -> int:
+        """Do a step.
 
         Returns:
             Bytes that it takes for the time being: both halves of a segment are copies.
         """
         match step:
-            case Keep():
-                self._keep(step, trail)
             case Split():
                 return self._split(step)
             case Store():
@@ -92,10 +89,12 @@ class FakeShelf:
                 )
         return trail
 
-    def _keep(self, keep: Keep, trail: Sequence[Mark]) -> None:
+    def keep(self, keep: Keep, source: History) -> None:
+        """Keep a part of what a source has read."""
+        trail = source.trail
         require(not self._refusal, f"this model keeps nothing: {self._refusal}")
         require(0 <= keep.start <= keep.end < len(trail), f"{keep}, of which {len(trail) - 1} are read")
-        require(not keep.tip or keep.end == len(trail) - 1, f"a tip at {keep.end}, {len(trail) - 1} are read")
+        require(not keep.tip or self._has_tip(source, keep.end), f"a tip at {keep.end} of {source.length}")
         require(keep.tip == bool(self._others), f"a tip is wanted, or left out, against the facts: {keep}")
         if keep.start < keep.end:
             require(keep.segment not in self._segments, f"segment {keep.segment} is kept twice")
@@ -103,9 +102,16 @@ class FakeShelf:
             self._segments[keep.segment] = _Segment(keep.start, marks, keep.tip)
             return
         segment = self._named(keep.segment)
-        require(segment.end == keep.end and segment.marks[-1] == trail[-1], f"a tip of another text: {keep}")
+        require(
+            segment.end == keep.end and segment.marks[-1] == trail[keep.end], f"a tip of another text: {keep}"
+        )
         require(not segment.has_tip, f"segment {keep.segment} has a tip already")
         self._segments[keep.segment] = segment._replace(has_tip=True)
+
+    def _has_tip(self, source: History, end: int) -> bool:
+        """Whether it is as it was there; windows can be cut back into the last chunk."""
+        is_cut = all(layer.window_tokens is not None for layer in self._others)
+        return end == source.length or (is_cut and end > source.length - source.chunk_tokens)
 
     def _store(self, store: Store) -> None:
         require(self._archive is not None, "a block is stored, but nowhere")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from allod.core.ids import SequenceId, TokenId
 from allod.core.pictures import Digest, PictureSpan, Tensor
-from allod.core.ports import Archive
+from allod.core.ports import Archive, Flight
 from allod.core.sampling import Sampling
 from allod.core.step import (
     Draft,
@@ -28,7 +28,7 @@ from allod.core.step import (
     StepResult,
 )
 from allod.testing.contract import require
-from allod.testing.history import History, Mark, folded
+from allod.testing.history import History, folded
 from allod.testing.pictures import FakeGallery, seen_as
 from allod.testing.prefixes import FakeShelf
 
@@ -163,7 +163,7 @@ class FakeRunner:
         """Take what the vision tower reads of a picture."""
         self._gallery.receive(digest, tensors)
 
-    def launch(self, plan: StepPlan) -> _FakeFlight:
+    def launch(self, plan: StepPlan) -> Flight:
         """Apply a plan.
 
         Raises:
@@ -213,20 +213,20 @@ class FakeRunner:
                 require(not is_there, f"{step.state} starts, but is already there")
                 self._released.discard(step.state)
                 self._states[step.state] = History(self._shelf.restored(step))
+            elif isinstance(step, Keep):
+                self._shelf.keep(step, self._history(step.source))
             else:
-                extra_bytes = self._shelf.obey(
-                    step, self._trail(step.source) if isinstance(step, Keep) else ()
-                )
+                extra_bytes = self._shelf.obey(step)
             held_bytes = self._held_bytes() + extra_bytes
             require(held_bytes <= self._facts.budget_bytes, f"out of memory: {held_bytes} bytes after {step}")
 
-    def _trail(self, source: SequenceId) -> Sequence[Mark]:
+    def _history(self, source: SequenceId) -> History:
         if source in self._states:
-            return self._states[source].trail
+            return self._states[source]
         row = self._rows.get(source) or self._parked.get(source)
         require(row is not None, f"{source} is kept, but nowhere")
         assert row is not None
-        return row.history.trail
+        return row.history
 
     def _release(self, sequence: SequenceId) -> None:
         places = (self._rows, self._parked, self._states)

@@ -17,6 +17,7 @@ from allod.testing.runner import FakeRunner, expected_tokens
 
 FULL = LayerState("full", 1, bytes_per_token=10, fixed_bytes=0, window_tokens=None)
 RECURRENT = LayerState("recurrent", 1, bytes_per_token=0, fixed_bytes=64, window_tokens=None)
+WINDOW = LayerState("sliding", 1, bytes_per_token=3, fixed_bytes=0, window_tokens=16)
 
 
 class House:
@@ -198,6 +199,15 @@ def test_recurrent_layers_go_on_where_messages_begin():
     assert house.submit(parting) == PrefixMatch(40, 45, "no_state")
     house.run()
     assert house.read_tokens == 59 + 7
+
+
+def test_windows_are_kept_where_messages_begin_without_a_pause():
+    """What they held there is cut out of the chunk that went on."""
+    house = House(layers=(FULL, WINDOW))
+    house.ask(submission(prompt=30, boundaries=(10, 20)))
+    steps = [step for plan in house.plans for step in (*plan.keep, *plan.restore)]
+    assert [step.end for step in steps if isinstance(step, Keep)] == [10, 20, 29, 37]
+    assert [len(chunk.tokens) for plan in house.plans for chunk in plan.prefill] == [29]
 
 
 def test_where_two_prompts_part_a_third_goes_on():
