@@ -69,6 +69,7 @@ def mlx_runner(family: str, *, few_shapes: bool = False) -> Runner:
         assert loaded.pads_chunks
     facts = measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048)
     assert facts.reads_together == (family != "qwen3_next")
+    assert facts.scores_chunks == (family != "qwen3_next")
     return MlxRunner(loaded.network, facts, Masks(byte_tokenizer(), facts.vocabulary))
 
 
@@ -86,6 +87,7 @@ GREEDY = Sampling(temperature=0.0)
 LONG = tuple((7 * place) % 83 + 1 for place in range(40))
 SHORT = (5, 3, 11, 2, 7)
 ANSWER = 6
+SEEDED = Sampling(temperature=0.9, top_p=0.9, seed=7)
 ALLOCATOR_BYTES = 16 * 2**10
 """Arrays are given whole pages, and the models here have a dozen that are kept."""
 
@@ -155,6 +157,40 @@ def test_chunks_do_not_change_the_answer(make_runner: Factory, cuts: tuple[int, 
     assert tokens == answer(make_runner(), LONG)
 
 
+@pytest.mark.parametrize("cuts", [(), (20,), (38,)])
+@pytest.mark.parametrize("sampling", [GREEDY, SEEDED], ids=["greedy", "seeded"])
+def test_a_prompt_may_join_with_its_last_chunk(
+    make_runner: Factory, cuts: tuple[int, ...], sampling: Sampling
+):
+    """It says what it says when it joins a step later, and what is kept before it joins serves others."""
+    runner = make_runner()
+    prefill(runner, 1, LONG[: cuts[0] + 1] if cuts else LONG[:1])
+    last = Prefill(SequenceId(1), LONG[cuts[0] if cuts else 0 : -1])
+    kept = (keep(runner, 7, 1, 0, len(LONG) - 1),)
+    joining = (join(1, LONG, (1, sampling)),)
+    plan = StepPlan(prefill=(last,), keep_read=kept, join=joining, decode=ids(1))
+    results = [runner.launch(plan).collect(), *steps(runner, ids(1), ANSWER - 1)]
+    assert said(results, 1) == answer(make_runner(), LONG, sampling)
+    runner.launch(StepPlan(release=ids(1))).collect()
+    assert said_from(runner, LONG, restore(2, (7, 39)), 39) == answer(make_runner(), LONG)
+
+
+def test_prompts_join_with_their_last_chunks_beside_rows(batching: Runner, make_runner: Factory):
+    """Each says what it says alone: one decodes, one was read before, two end now, one goes on later."""
+    prompts = {1: LONG, 2: SHORT, 3: (*LONG[:30], 9), 4: (*LONG[5:30], 8), 5: LONG[3:35]}
+    prefill(batching, 1, LONG)
+    prefill(batching, 2, SHORT)
+    results = steps(batching, ids(1), 2, join(1, LONG, (1, GREEDY)))
+    chunks = tuple(Prefill(SequenceId(state), tuple(prompts[state][:-1])) for state in (3, 4, 5))
+    ended = (join(3, prompts[3], (3, GREEDY), (6, SEEDED)), join(4, prompts[4], (4, GREEDY)))
+    plan = StepPlan(prefill=chunks, join=(join(2, SHORT, (2, GREEDY)), *ended), decode=ids(1, 2, 3, 6, 4))
+    results += [batching.launch(plan).collect(), *steps(batching, ids(1, 2, 3, 6, 4), ANSWER - 1)]
+    results += steps(batching, ids(1, 2, 3, 6, 4, 5), ANSWER, join(5, prompts[5], (5, GREEDY)))
+    for sequence, prompt in prompts.items():
+        assert said(results, sequence)[:ANSWER] == answer(make_runner(), prompt)
+    assert said(results, 6)[:ANSWER] == answer(make_runner(), prompts[3], SEEDED)
+
+
 def draft(runner: Runner, sequence: int, tokens: Sequence[TokenId]) -> list[TokenId]:
     """What a step says that reads a draft."""
     plan = StepPlan(decode=ids(sequence), draft=Draft(SequenceId(sequence), tuple(tokens)))
@@ -168,9 +204,6 @@ def drafting(runner: Runner) -> Runner:
     if runner.facts.undrafted_because:
         pytest.skip(f"no drafts: {runner.facts.undrafted_because}")
     return runner
-
-
-SEEDED = Sampling(temperature=0.9, top_p=0.9, seed=7)
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, SEEDED], ids=["greedy", "seeded"])

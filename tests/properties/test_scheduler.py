@@ -104,6 +104,7 @@ class EngineMachine(RuleBasedStateMachine):
         queued=st.sampled_from([2, 12, 40]),
         layers=st.sampled_from([(FULL,), (FULL, SLIDING), (RECURRENT,)]),
         kept=st.sampled_from([0, 300, 10**6, 10**6]),
+        scores=st.booleans(),
     )
     def start(
         self,
@@ -115,6 +116,7 @@ class EngineMachine(RuleBasedStateMachine):
         queued: int,
         layers: tuple[LayerState, ...],
         kept: int,
+        scores: bool,
     ) -> None:
         facts = tiny_facts(
             vocabulary=VOCABULARY,
@@ -126,6 +128,7 @@ class EngineMachine(RuleBasedStateMachine):
             transient_bytes_per_token_and_context=per_context,
             batchable=batchable,
             alone_because="" if batchable else "recurrent",
+            scores_chunks=scores,
         )
         limits = EngineSettings(
             max_batch_rows=rows,

@@ -171,11 +171,12 @@ class StepPlan:
             which may still be on its way. A token of the step in flight is still collected.
         resume: parked rows that enter the batch again and go on as if they had never left.
         restore: what is done about segments once room was made, in this order.
-        join: prefilled states that become rows.
+        prefill: the chunks that are read, each of another prompt.
+        keep_read: what is done about segments once these are read, in this order.
+        join: states that become rows: those that were read before this step, and those that its chunks end.
         decode: every row of the batch after all that.
         draft: of the only row, where the step does nothing else and no other is on its way. The next step is
             launched when this one is collected.
-        prefill: the chunks that are read, each of another prompt.
         encode: the picture that is looked at; a step has chunks or this, not both.
     """
 
@@ -185,6 +186,7 @@ class StepPlan:
     park: tuple[SequenceId, ...] = ()
     resume: tuple[SequenceId, ...] = ()
     restore: tuple[PrefixStep, ...] = ()
+    keep_read: tuple[PrefixStep, ...] = ()
     join: tuple[Join, ...] = ()
     decode: tuple[SequenceId, ...] = ()
     draft: Draft | None = None
@@ -334,6 +336,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
         undrafted_because: why rows cannot be given drafts; empty when they can.
         pads_chunks: chunks of a prompt are brought to few lengths (`shapes`); others cost more.
         reads_together: chunks of several prompts can be read as one.
+        scores_chunks: a prompt's last chunk scores its first token too, so that it should join in that step.
         chunk_tokens: length of a chunk that was read to see what it takes; 0 where none was.
         chunk_seconds: what it took.
     """
@@ -357,6 +360,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
     undrafted_because: str = ""
     pads_chunks: bool = False
     reads_together: bool = False
+    scores_chunks: bool = False
     chunk_tokens: int = 0
     chunk_seconds: float = 0.0
 

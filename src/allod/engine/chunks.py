@@ -51,6 +51,8 @@ class Chunks:
         self._looking = looking
         self._prefixes = prefixes
         self._flying: deque[_Flight] = deque()
+        self._scores = facts.scores_chunks
+        self._ended: list[Job] = []
 
     def read(self, plan: StepPlan, lane: Lane, admit: AdmitBeside) -> StepPlan:
         """A step that also gets the prompts of a lane on: by chunks, or by looking at a picture.
@@ -66,15 +68,22 @@ class Chunks:
         self._prefixes.keep_marks(job)
         forget = self._looking.ask(job)
         context_tokens = job.planned_tokens
-        chunk = self._looking.chunk(job, self._most(job, NOTHING, beside=beside))
+        most_tokens = self._most(job, NOTHING, beside=beside)
+        chunk = self._looking.chunk(job, most_tokens)
         if chunk is None:
             return replace(plan, forget=forget, encode=self._looking.encode(job, beside))
         chunks = [(job, chunk)]
+        self._end(job, chunk, most_tokens)
         if not job.pictures:
             spent = self._spend(NOTHING, chunk, context_tokens)
             chunks += self._beside(spent, lane, admit, beside=beside)
         self._flying.append(_Flight(tuple(each for each, _ in chunks), beside))
         return replace(plan, forget=forget, prefill=tuple(each for _, each in chunks))
+
+    def take_ended(self) -> list[Job]:
+        """The jobs whose first tokens come of the chunks that were planned since the last call."""
+        ended, self._ended = self._ended, []
+        return ended
 
     def observe(self, plan: StepPlan, seconds: float) -> None:
         """Learn from a step that came back."""
@@ -118,11 +127,18 @@ class Chunks:
             if job.is_planned:  # all of it was kept
                 continue
             context_tokens = job.planned_tokens
-            chunk = self._looking.chunk(job, self._most(job, spent, beside=beside))
+            most_tokens = self._most(job, spent, beside=beside)
+            chunk = self._looking.chunk(job, most_tokens)
             assert chunk is not None  # it has no pictures
             chunks.append((job, chunk))
+            self._end(job, chunk, most_tokens)
             spent = self._spend(spent, chunk, context_tokens)
         return chunks
+
+    def _end(self, job: Job, chunk: Prefill, most_tokens: int) -> None:
+        """Know whether a chunk ends a prompt and has room for the last token, which is read for the first."""
+        if self._scores and job.is_planned and not job.pictures and len(chunk.tokens) < most_tokens:
+            self._ended.append(job)
 
     def _has_room(self, spent: Spent, *, beside: Beside) -> bool:
         """Whether one more prompt could be read of, if nothing stood before it."""

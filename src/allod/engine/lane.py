@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from allod.core.ids import SequenceId
+from allod.core.step import Join
 from allod.engine.pacing import Beside
 from allod.engine.queue import FairQueue
 from allod.engine.sequence import Choice, Job, Phase
@@ -67,6 +68,13 @@ class Lane:
         for choice in self.rows.values():
             choice.planned += 1
             choice.flows |= not waits or choice.planned > BEGINNING_TOKENS
+
+    def enter(self, job: Job) -> Join:
+        """Let a prompt that is planned to its end become rows."""
+        join = job.join()
+        self.rows.update((choice.sequence, choice) for choice in job.living)
+        self.readings.remove(job)
+        return join
 
     def release(self) -> list[SequenceId]:
         """Drop what needs no further step, and name it."""

@@ -182,9 +182,11 @@ class Scheduler:
         plan = StepPlan(keep=keep, park=park, resume=resume, join=join, decode=tuple(self._running.rows))
         if self._running.readings:
             plan = self._chunks.read(plan, self._running, lambda spent: self._admit_beside(spent, release))
+        restore = self._prefixes.take()
+        plan = self._join_read(plan)
         # A draft is alone on its way: what another step does may be about other rows.
         draft = None if self._flights else self._speculation.draft(self._alone())
-        plan = replace(plan, release=tuple(release), restore=self._prefixes.take(), draft=draft)
+        plan = replace(plan, release=tuple(release), restore=restore, draft=draft)
         self._flights += not plan.is_empty
         return plan
 
@@ -250,11 +252,20 @@ class Scheduler:
         while True:
             for job in lane.planned:
                 self._prefixes.keep_reading(job)
-                joins.append(job.join())
-                lane.rows.update((choice.sequence, choice) for choice in job.living)
-                lane.readings.remove(job)
+                joins.append(lane.enter(job))
             if lane.readings or self._admit(release) is None:
                 return tuple(joins)
+
+    def _join_read(self, plan: StepPlan) -> StepPlan:
+        """A step that also lets those join whose prompts its chunks end, and say their first tokens."""
+        joins: list[Join] = []
+        for job in self._chunks.take_ended():
+            self._prefixes.keep_reading(job)
+            joins.append(self._running.enter(job))
+            for choice in job.living:
+                choice.planned += 1
+        rows, keep_read = tuple(self._running.rows), self._prefixes.take()
+        return replace(plan, keep_read=keep_read, join=(*plan.join, *joins), decode=rows) if joins else plan
 
     def _admit_beside(self, chunk_tokens: int, release: list[SequenceId]) -> Job | None:
         """Admit the next prompt to a step that reads others, unless it gains from waiting for these.

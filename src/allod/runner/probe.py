@@ -89,6 +89,7 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
         undrafted_because=caches.why_undrafted(state),
         pads_chunks=loaded.pads_chunks,
         reads_together=not (why_unpadded(state) or _why_together_disagree(loaded.network, vocabulary)),
+        scores_chunks=not (why_unpadded(state) or _why_scores_disagree(loaded.network, vocabulary)),
     )
     del state
     mx.clear_cache()
@@ -258,7 +259,9 @@ def _why_together_disagree(network: Network, vocabulary: int) -> str:
             for prompt, reading in zip(prompts, alone, strict=True):
                 network.read(prompt[start:end], reading, (), {})
             parts = zip(prompts, both, strict=True)
-            together.read(network, [Part(prompt[start:end], reading) for prompt, reading in parts])
+            together.read(
+                network, [Part(prompt[start:end], reading) for prompt, reading in parts], vocabulary
+            )
         for prompt, one, other in zip(prompts, alone, both, strict=True):
             logits = [
                 _continue(network, reading.state, [reading.extent.place], [prompt[-1]])[0]
@@ -268,6 +271,26 @@ def _why_together_disagree(network: Network, vocabulary: int) -> str:
                 return f"its logits change by {changed} where prompts are read together"
     except _UNFIT as error:
         return f"its prompts cannot be read together: {error}"
+    return ""
+
+
+def _why_scores_disagree(network: Network, vocabulary: int) -> str:
+    if network.counts_places:
+        return "it counts positions its own way"
+    prompts = [tuple(token % vocabulary for token in prompt) for prompt in _PROMPTS]
+    try:
+        for prompt in prompts:
+            reference = _continue(network, _prefilled(network, prompt), [len(prompt) - 1], [prompt[-1]])[0]
+            reading = Reading(network.make_state())
+            (found,) = together.read(network, [Part(prompt, reading, is_end=True)], vocabulary)
+            assert found is not None
+            behind = _continue(network, reading.state, [len(prompt)], [_CONTINUATION[0]])[0]
+            # The continuation begins with the token that the state has just read.
+            logits = mx.concatenate([found, behind[:1]])
+            if changed := _changed(logits, reference[:2]):
+                return f"its logits change by {changed} where a chunk scores what follows"
+    except _UNFIT as error:
+        return f"its chunks cannot score what follows: {error}"
     return ""
 
 

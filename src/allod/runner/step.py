@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import assert_never, cast
 
 import mlx.core as mx
@@ -31,11 +31,11 @@ from allod.core.step import (
     StepResult,
 )
 from allod.runner import caches, together
-from allod.runner.caches import RowState
+from allod.runner.batch import Batch
 from allod.runner.drafts import DraftFlight
 from allod.runner.gallery import Gallery
 from allod.runner.masks import Follower, Masks, allowed
-from allod.runner.network import Extent, Network, Reading, Source
+from allod.runner.network import Network, Reading, Source
 from allod.runner.prefixes import PrefixShelf
 from allod.runner.sampling import Choice, Sampler, SamplerRow, scores_of
 from allod.runner.together import Part
@@ -80,90 +80,6 @@ class MlxFlight:
         return tuple(sampled[sequence] for sequence in self.wanted)
 
 
-@dataclass(slots=True)
-class _Batch:
-    """Rows that decode, or rest.
-
-    Attributes:
-        last: (B,) the tokens that are read next, on the device: they may still be on their way.
-        extents: how much each row has read.
-    """
-
-    sampler: Sampler
-    sequences: list[SequenceId] = field(default_factory=list[SequenceId])
-    state: RowState = field(default_factory=RowState)
-    last: mx.array | None = None
-    extents: list[Extent] = field(default_factory=list[Extent])
-
-    def append(self, other: _Batch) -> None:
-        """Take in the rows of another batch, which is of no use afterwards."""
-        if not self.sequences:
-            self.sampler, self.sequences = other.sampler, other.sequences
-            self.state, self.last, self.extents = other.state, other.last, other.extents
-            return
-        if not other.sequences:
-            return
-        assert self.last is not None
-        assert other.last is not None
-        self.state = self._batched()
-        caches.extend(self.state, other._batched())
-        self.last = mx.concatenate([self.last, other.last])
-        self.sequences += other.sequences
-        self.extents += other.extents
-        self.sampler.add(other.sampler.rows)
-
-    def drop(self, gone: Collection[SequenceId]) -> None:
-        """Forget rows."""
-        rows = [row for row, sequence in enumerate(self.sequences) if sequence not in gone]
-        if len(rows) == len(self.sequences):
-            return
-        if not rows:
-            self.state, self.last = RowState(), None
-        elif len(rows) == 1:
-            self.state = caches.take(self.state, rows[0])
-        else:
-            caches.keep(self.state, rows)
-        self.sequences = [self.sequences[row] for row in rows]
-        self.extents = [self.extents[row] for row in rows]
-        self.sampler.keep(rows)
-        if self.last is not None:
-            self.last = self.last[mx.array(rows)]
-
-    def split(self, wanted: Collection[SequenceId]) -> _Batch:
-        """Move rows out into a batch of their own; when that is all of them, nothing is copied."""
-        taken = _Batch(Sampler(self.sampler.vocabulary))
-        if set(self.sequences) <= set(wanted):
-            taken.append(self)
-            self.sampler, self.sequences = Sampler(taken.sampler.vocabulary), []
-            self.state, self.last, self.extents = RowState(), None, []
-            return taken
-        for row, sequence in enumerate(self.sequences):
-            if sequence in wanted:
-                taken.append(self._row(row))
-        self.drop(wanted)
-        return taken
-
-    def _row(self, row: int) -> _Batch:
-        assert self.last is not None
-        sampler = Sampler(self.sampler.vocabulary, [self.sampler.rows[row]])
-        state = caches.take(self.state, row)
-        last, extents = self.last[row : row + 1], [self.extents[row]]
-        return _Batch(sampler, [self.sequences[row]], state, last, extents)
-
-    def source(self, sequence: SequenceId) -> Source:
-        """A row, to keep a part of."""
-        row = self.sequences.index(sequence)
-        return Source(self.state, self.extents[row], None if len(self.sequences) == 1 else row)
-
-    def advance(self, tokens: mx.array, count: int = 1) -> None:
-        """Every row has read so many tokens, its last one first, and reads this one next: (B,)."""
-        self.last = tokens
-        self.extents = [extent.more(count) for extent in self.extents]
-
-    def _batched(self) -> RowState:
-        return caches.merge([self.state]) if len(self.sequences) == 1 else self.state
-
-
 class MlxRunner:
     """A loaded model, the states of prompts on their way in, and the batch that decodes.
 
@@ -188,8 +104,8 @@ class MlxRunner:
         self._masks = masks
         self._facts = facts
         self._readings: dict[SequenceId, Reading] = {}
-        self._batch = _Batch(Sampler(facts.vocabulary))
-        self._parked = _Batch(Sampler(facts.vocabulary))
+        self._batch = Batch(Sampler(facts.vocabulary))
+        self._parked = Batch(Sampler(facts.vocabulary))
 
     @property
     def facts(self) -> ModelFacts:
@@ -220,13 +136,12 @@ class MlxRunner:
         if plan.resume:
             self._batch.append(self._parked.split(plan.resume))
         worked += self._obey(plan.restore)
-        if plan.join:
-            self._join(plan.join)
         if plan.draft is not None:
             return self._read_draft(plan.draft, started)
-        worked += self._prefill(plan.prefill)
+        scored = self._prefill(plan.prefill, plan.join, worked)
+        worked += self._obey(plan.keep_read)
         encoded = self._gallery.look(plan.encode) if plan.encode else None
-        choice = self._decode() if plan.decode else None
+        choice = self._decode(plan.join, scored) if plan.decode else None
         return MlxFlight(
             wanted=plan.decode,
             sequences=tuple(self._batch.sequences) if choice else (),
@@ -271,8 +186,13 @@ class MlxRunner:
         self._batch.drop(sequences)
         self._parked.drop(sequences)
 
-    def _join(self, joins: Sequence[Join]) -> None:
-        """Let prompts become rows, all at once: to take in any number, the batch is copied once."""
+    def _join(self, joins: Sequence[Join], ahead: int = 0) -> None:
+        """Let prompts become rows, all at once: to take in any number, the batch is copied once.
+
+        Args:
+            joins: which.
+            ahead: how many tokens they have read of those that rows read in this step.
+        """
         rows: list[SamplerRow] = []
         sequences: list[SequenceId] = []
         readings: list[Reading] = []
@@ -285,12 +205,12 @@ class MlxRunner:
                 readings.append(reading)
                 last.append(join.last_token)
         states = [reading.state for reading in readings]
-        arrivals = _Batch(
+        arrivals = Batch(
             Sampler(self._facts.vocabulary, rows),
             sequences,
             states[0] if len(states) == 1 else caches.absorb(states),
             mx.array(last, dtype=mx.int32),
-            [reading.extent for reading in readings],
+            [reading.extent.until(reading.extent.length - ahead) for reading in readings],
         )
         self._batch.append(arrivals)
 
@@ -306,26 +226,50 @@ class MlxRunner:
             raise RuntimeError("a grammar came to a runner without masks")
         return self._masks.follow(join.grammar, join.stop_tokens, join.said)
 
-    def _prefill(self, prefills: Sequence[Prefill]) -> list[object]:
-        """Read chunks; as one, where that can be."""
-        worked: list[object] = []
-        parts: list[Part] = []
+    def _prefill(
+        self, prefills: Sequence[Prefill], joins: Sequence[Join], worked: list[object]
+    ) -> dict[SequenceId, mx.array]:
+        """Read chunks; as one, where that can be.
+
+        Args:
+            prefills: the chunks.
+            joins: who become rows in this step; where chunks can score, their last tokens are read as well.
+            worked: gets what is on its way.
+
+        Returns:
+            (1, V) scores of what follows these last tokens, by state.
+        """
+        ends = {join.state: (join.last_token,) for join in joins} if self._facts.scores_chunks else {}
+        parts: dict[SequenceId, Part] = {}
         for prefill in prefills:
             reading = self._readings.get(prefill.state)
             if reading is None:
                 reading = self._readings[prefill.state] = Reading(self._network.make_state())
-            if prefill.pictures or not self._facts.reads_together:
+            if prefill.pictures:
                 self._network.read(prefill.tokens, reading, prefill.pictures, self._gallery.features)
                 worked += self._send([reading])
             else:
-                parts.append(Part(prefill.tokens, reading))
-        for group in together.groups(parts, pads_chunks=self._facts.pads_chunks):
-            if len(group) == 1:
-                self._network.read(group[0].tokens, group[0].reading, (), {})
-            else:
-                together.read(self._network, group)
+                tokens = prefill.tokens + ends.get(prefill.state, ())
+                parts[prefill.state] = Part(tokens, reading, is_end=prefill.state in ends)
+        return self._read(parts, worked)
+
+    def _read(self, parts: Mapping[SequenceId, Part], worked: list[object]) -> dict[SequenceId, mx.array]:
+        groups = (
+            together.groups(list(parts.values()), pads_chunks=self._facts.pads_chunks)
+            if self._facts.reads_together
+            else [[part] for part in parts.values()]
+        )
+        states = {id(part): state for state, part in parts.items()}
+        scored: dict[SequenceId, mx.array] = {}
+        for group in groups:
+            found = together.read(self._network, group, self._facts.vocabulary)
+            scored |= {
+                states[id(part)]: scores
+                for part, scores in zip(group, found, strict=True)
+                if scores is not None
+            }
             worked += self._send([part.reading for part in group])
-        return worked
+        return scored
 
     def _send(self, readings: Sequence[Reading]) -> list[object]:
         """Let the device begin with what was read."""
@@ -356,10 +300,22 @@ class MlxRunner:
             return None
         return mx.array([extent.place for extent in self._batch.extents], dtype=mx.int32)
 
-    def _decode(self) -> Choice:
+    def _decode(self, joins: Sequence[Join], scored: Mapping[SequenceId, mx.array]) -> Choice:
+        """One token of every row; those whose first is scored already have read what rows read now."""
+        batch = self._batch
+        if behind := [join for join in joins if join.state not in scored]:
+            self._join(behind)
+        logits: list[mx.array] = []
+        if batch.last is not None:
+            logits.append(self._network.logits(batch.last[:, None], batch.state, self._places())[:, -1, :])
+        if ahead := [join for join in joins if join.state in scored]:
+            self._join(ahead, ahead=1)
+            logits += [scored[join.state] for join in ahead for _ in join.sequences]
+        return self._choose(logits[0] if len(logits) == 1 else mx.concatenate(logits))
+
+    def _choose(self, logits: mx.array) -> Choice:
         batch = self._batch
         assert batch.last is not None
-        logits = self._network.logits(batch.last[:, None], batch.state, self._places())[:, -1, :]
         followers = [row.follower for row in batch.sampler.rows]
         if any(followers):
             # The device works on this step while the host reads the tokens of the last one.

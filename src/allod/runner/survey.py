@@ -7,24 +7,16 @@ part from those that do not (towers, tables that are only looked up), and the dt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
 import mlx.core as mx
 
+from allod.runner.doors import DOORS, passing
 from allod.runner.measured import Kind, MeasuredKind
 from allod.runner.network import Network
 from mlx import nn
-
-_DOORS = (
-    (nn.Linear, "__call__"),
-    (nn.QuantizedLinear, "__call__"),
-    (nn.Embedding, "as_linear"),
-    (nn.QuantizedEmbedding, "as_linear"),
-)
-"""The methods that multiply. Exactly these classes are replaced; a subclass has reasons of its own."""
 
 Layer = nn.Linear | nn.QuantizedLinear | nn.Embedding | nn.QuantizedEmbedding
 
@@ -68,16 +60,17 @@ def survey(network: Network, model: nn.Module) -> list[Group]:
     """
     noted: dict[int, mx.array] = {}
 
-    def note(layer: nn.Module, inputs: mx.array) -> None:
+    def note(layer: nn.Module, inputs: mx.array) -> mx.array:
         noted.setdefault(id(layer), inputs)
+        return inputs
 
-    with _noting(note):
+    with passing(note):
         logits = network.logits(mx.array([[0]]), network.make_state())
     groups: dict[Kind, Group] = {}
     places: dict[int, list[str]] = {}
     for path, layer in model.named_modules():
         inputs = noted.get(id(layer))
-        if inputs is None or type(layer) not in [kind for kind, _ in _DOORS] or inputs.dtype not in _NAMES:
+        if inputs is None or type(layer) not in [kind for kind, _ in DOORS] or inputs.dtype not in _NAMES:
             continue
         if id(layer) in places:
             places[id(layer)].append(path)
@@ -100,30 +93,3 @@ def _kind_of(layer: Layer, dtype: str, vocabulary: int) -> Kind:
 def _weight_bytes(layer: Layer) -> int:
     parts: Sequence[mx.array | None] = (layer.weight, layer.get("scales"), layer.get("biases"))
     return sum(part.nbytes for part in parts if part is not None)
-
-
-@contextmanager
-def _noting(note: Callable[[nn.Module, mx.array], None]) -> Generator[None, None, None]:
-    """Within the block, whatever multiplies tells what came in.
-
-    Models find these methods by their classes, where they are exchanged for the time being: only this thread
-    uses MLX, and only to build a graph.
-    """
-    originals = [(kind, name, getattr(kind, name)) for kind, name in _DOORS]
-    for kind, name, original in originals:
-        setattr(kind, name, _telling(original, note))
-    try:
-        yield
-    finally:
-        for kind, name, original in originals:
-            setattr(kind, name, original)
-
-
-def _telling(
-    original: Callable[[nn.Module, mx.array], mx.array], note: Callable[[nn.Module, mx.array], None]
-) -> Callable[[nn.Module, mx.array], mx.array]:
-    def call(layer: nn.Module, x: mx.array) -> mx.array:
-        note(layer, x)
-        return original(layer, x)
-
-    return call

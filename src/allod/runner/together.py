@@ -13,7 +13,7 @@ import mlx.core as mx
 
 from allod.core.ids import TokenId
 from allod.core.shapes import padded_chunk, rows_together
-from allod.runner import caches
+from allod.runner import caches, heads
 from allod.runner.network import Network, Reading
 
 _LEAST_FILLED = 7 / 8
@@ -24,10 +24,17 @@ _PADDING_TOKEN: TokenId = 0
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What is read of one prompt: its chunk, which has no pictures, and how far it is."""
+    """What is read of one prompt.
+
+    Attributes:
+        tokens: its chunk, which has no pictures.
+        reading: how far it is.
+        is_end: the chunk's last token is the prompt's, and what follows it is scored.
+    """
 
     tokens: tuple[TokenId, ...]
     reading: Reading
+    is_end: bool = False
 
 
 def groups(parts: Sequence[Part], *, pads_chunks: bool) -> list[list[Part]]:
@@ -47,18 +54,46 @@ def groups(parts: Sequence[Part], *, pads_chunks: bool) -> list[list[Part]]:
     return [few for group in found for few in _in_few_shapes(group, pads_chunks=pads_chunks)]
 
 
-def read(network: Network, parts: Sequence[Part]) -> None:
-    """Read the chunks of prompts that have read equally much; their readings are advanced."""
+def read(network: Network, parts: Sequence[Part], vocabulary: int) -> list[mx.array | None]:
+    """Read the chunks of prompts that have read equally much; their readings are advanced.
+
+    Args:
+        network: the model.
+        parts: the chunks.
+        vocabulary: V, how many tokens it scores.
+
+    Returns:
+        (1, V) scores of each part that is an end.
+    """
+    if len(parts) == 1:
+        return [_read_alone(network, parts[0], vocabulary)]
     before = parts[0].reading.extent
     longest = max(len(part.tokens) for part in parts)
     padded = [[*part.tokens, *[_PADDING_TOKEN] * (longest - len(part.tokens))] for part in parts]
     state = caches.stack([part.reading.state for part in parts], network.make_state())
-    network.logits(mx.array(padded), state)
+    found: list[mx.array | None] = [None] * len(parts)
+    if any(part.is_end for part in parts):
+        places = [len(part.tokens) - 1 for part in parts]
+        scored = heads.scores(network, mx.array(padded), state, places, vocabulary)
+        found = [scored[row : row + 1] if part.is_end else None for row, part in enumerate(parts)]
+    else:
+        network.logits(mx.array(padded), state)
     for row, part in enumerate(parts):
         count = len(part.tokens)
         extent = before.more(count)
         part.reading.state = caches.unstack(state, row, longest - count, extent.length, network.make_state())
         part.reading.extent = extent
+    return found
+
+
+def _read_alone(network: Network, part: Part, vocabulary: int) -> mx.array | None:
+    count, reading = len(part.tokens), part.reading
+    if not part.is_end:
+        network.read(part.tokens, reading, (), {})
+        return None
+    found = heads.scores(network, mx.array([part.tokens]), reading.state, [count - 1], vocabulary)
+    reading.extent = reading.extent.more(count)
+    return found
 
 
 def _fits(part: Part, group: Sequence[Part], *, pads_chunks: bool) -> bool:

@@ -36,6 +36,9 @@ _SAMPLINGS = (
     Sampling(temperature=1.0, repetition_penalty=1.1, frequency_penalty=0.1, top_logprobs=5),
 )
 
+_ANY_VOCABULARY = 0
+"""Nothing is scored."""
+
 _LEAST_TIMED_TOKENS = 32
 _MOST_TIMED_TOKENS = 512
 _TIMED_SECONDS = 0.1
@@ -123,7 +126,7 @@ def _together(network: Network, lengths: Sequence[int]) -> Generator[Callable[[]
 
     def read(before: int, length: int, rows: int) -> None:
         parts = [Part((1,) * length, Reading(_held(network, before), Extent(before))) for _ in range(rows)]
-        together.read(network, parts)
+        together.read(network, parts, _ANY_VOCABULARY)
         mx.eval([caches.arrays(part.reading.state) for part in parts])
 
     for length, wanted in product(lengths, (2, 4, 8)):
@@ -151,18 +154,18 @@ def _rows(runner: Runner, max_rows: int) -> Generator[Callable[[], None]]:
 
     def join(row: int) -> None:
         prompt = (1, 2, 3)
-        runner.launch(StepPlan(prefill=(Prefill(_STATE, prompt[:-1]),))).collect()
+        chunk = Prefill(_STATE, prompt[:-1])
         sampling = _SAMPLINGS[row % len(_SAMPLINGS)]
         joining = Join(_STATE, ((rows[row], sampling),), prompt[-1], prompt)
-        runner.launch(StepPlan(join=(joining,), decode=rows[: row + 1])).collect()
+        runner.launch(StepPlan(prefill=(chunk,), join=(joining,), decode=rows[: row + 1])).collect()
 
     def leave(going: tuple[SequenceId, ...], staying: tuple[SequenceId, ...]) -> None:
         runner.launch(StepPlan(release=going, decode=staying)).collect()
 
     def join_together(coming: tuple[SequenceId, ...], there: tuple[SequenceId, ...]) -> None:
-        runner.launch(StepPlan(prefill=tuple(Prefill(each, (1, 2)) for each in coming))).collect()
+        chunks = tuple(Prefill(each, (1, 2)) for each in coming)
         joining = tuple(Join(each, ((each, _SAMPLINGS[0]),), 3, ()) for each in coming)
-        runner.launch(StepPlan(join=joining, decode=(*there, *coming))).collect()
+        runner.launch(StepPlan(prefill=chunks, join=joining, decode=(*there, *coming))).collect()
 
     for row in range(max_rows):
         yield lambda row=row: join(row)

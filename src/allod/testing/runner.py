@@ -181,6 +181,10 @@ class FakeRunner:
         for sequence in plan.resume:
             _move(sequence, self._parked, self._rows)
         self._obey(plan.restore)
+        for prefill in plan.prefill:
+            self._prefill(prefill)
+        transient_bytes = self._chunk_bytes(plan.prefill)
+        self._obey(plan.keep_read)
         for join in plan.join:
             self._join(join)
         self._require_batch(plan.decode)
@@ -188,13 +192,13 @@ class FakeRunner:
             sampled = self._read_draft(plan.draft, plan)
         else:
             sampled = tuple(self._decode(sequence) for sequence in plan.decode)
-        for prefill in plan.prefill:
-            self._prefill(prefill)
         states = [prefill.state for prefill in plan.prefill]
         require(len(states) == len(set(states)), "a step reads two chunks of one prompt")
         require(not plan.prefill or plan.encode is None, "a step reads chunks or looks at a picture")
         encoded = self._gallery.look(plan.encode, self._costs.piece_seconds) if plan.encode else None
-        self._require_budget(plan)
+        if plan.encode:
+            transient_bytes += self._gallery.transient_bytes(plan.encode)
+        self._require_budget(transient_bytes)
         landing.launched += 1
         works = plan.decode or plan.prefill or plan.encode
         result = StepResult(sampled, self._seconds(plan, encoded), encoded)
@@ -316,19 +320,20 @@ class FakeRunner:
         limit = self._facts.context_tokens
         require(history.length <= limit, f"{sequence} has read {history.length} of {limit} tokens")
 
-    def _require_budget(self, plan: StepPlan) -> None:
-        facts = self._facts
-        held_bytes = self._held_bytes()
-        transient_bytes = self._gallery.transient_bytes(plan.encode) if plan.encode else 0
-        for prefill in plan.prefill:
-            context_tokens = self._states[prefill.state].length
-            each_bytes = (
-                facts.transient_bytes_per_token + facts.transient_bytes_per_token_and_context * context_tokens
-            )
-            transient_bytes += len(prefill.tokens) * each_bytes
+    def _chunk_bytes(self, prefills: Sequence[Prefill]) -> int:
+        """What reading takes for the time being."""
+        each, context = (
+            self._facts.transient_bytes_per_token,
+            self._facts.transient_bytes_per_token_and_context,
+        )
+        lengths = [(len(prefill.tokens), self._states[prefill.state].length) for prefill in prefills]
+        return sum(tokens * (each + context * before) for tokens, before in lengths)
+
+    def _require_budget(self, transient_bytes: int) -> None:
+        held_bytes, budget_bytes = self._held_bytes(), self._facts.budget_bytes
         self._peak_bytes = max(self._peak_bytes, held_bytes + transient_bytes)
-        fits = held_bytes + transient_bytes <= facts.budget_bytes
-        require(fits, f"out of memory: {held_bytes} + {transient_bytes} of {facts.budget_bytes} bytes")
+        fits = held_bytes + transient_bytes <= budget_bytes
+        require(fits, f"out of memory: {held_bytes} + {transient_bytes} of {budget_bytes} bytes")
 
     def _held_bytes(self) -> int:
         rows_bytes = self._padded_bytes(self._rows) + self._padded_bytes(self._parked)

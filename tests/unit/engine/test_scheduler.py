@@ -7,7 +7,7 @@ import pytest
 from allod.core.ids import SequenceId, TenantId
 from allod.core.messages import Admitted, Emission, PrefillProgress, Refused, Stepped
 from allod.core.sampling import Sampling
-from allod.core.step import Join, Prefill, Restore, Sampled, Scores, StepPlan, StepResult
+from allod.core.step import Join, Keep, Prefill, Restore, Sampled, Scores, StepPlan, StepResult
 from allod.engine.lane import BEGINNING_TOKENS
 from allod.engine.scheduler import Occupancy, Scheduler
 from allod.engine.settings import EngineSettings
@@ -99,6 +99,30 @@ def test_short_prompts_are_read_in_one_step():
     assert (plan.decode, plan.prefill) == (ids(0, 10), (third,))
     plan = engine.plan()
     assert (plan.decode, plan.prefill) == (ids(0, 10, 20), ())
+
+
+def test_a_prompt_joins_with_the_chunk_that_ends_it():
+    """Its first token comes of the step that reads its end, beside rows and chunks of others."""
+    engine = scheduler(scores_chunks=True)
+    engine.submit(submission(prompt=4), 0.0)
+    engine.submit(submission(prompt=60, first=10), 0.0)
+    plan = engine.plan()
+    assert [len(chunk.tokens) for chunk in plan.prefill] == [3, 29]
+    assert plan.join == (Join(SequenceId(0), ((SequenceId(0), GREEDY),), 3, ()),)
+    assert plan.decode == ids(0)
+    assert engine.commit(plan, result(plan), 0.1).emissions == (Emission(SequenceId(0), (5,)),)
+    plan = engine.plan()
+    assert [len(chunk.tokens) for chunk in plan.prefill] == [30]
+    assert plan.decode == ids(0, 10)
+
+
+def test_what_was_read_is_kept_before_its_rows_go_on():
+    """In the step that reads it and lets it join."""
+    engine = scheduler(settings=EngineSettings(), scores_chunks=True)
+    engine.submit(submission(prompt=30), 0.0)
+    (kept,) = engine.plan().keep_read
+    assert isinstance(kept, Keep)
+    assert (kept.source, kept.start, kept.end) == (0, 0, 29)
 
 
 def test_the_next_prompt_is_begun_beside_the_end_of_another():

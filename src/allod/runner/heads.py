@@ -1,0 +1,52 @@
+"""Scores of a chosen token of each row of a chunk: a model's last product is as wide as its vocabulary.
+
+Models score every token of a chunk. Of a prompt's last chunk only what follows its last token is wanted, and
+to multiply one row costs as little as in a decode step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import mlx.core as mx
+
+from allod.runner.caches import RowState
+from allod.runner.doors import DOORS, passing
+from allod.runner.network import Network
+from allod.runner.product import Product, TiedProduct
+from mlx import nn
+
+_DOORS = (*DOORS, (Product, "__call__"), (TiedProduct, "as_linear"))
+
+
+def scores(
+    network: Network, tokens: mx.array, state: RowState, places: Sequence[int], vocabulary: int
+) -> mx.array:
+    """Read tokens, and score what follows one of each row.
+
+    Args:
+        network: the model.
+        tokens: (B, T) ids.
+        state: of these B rows; it is advanced.
+        places: which token of each row.
+        vocabulary: V, the width of the last product.
+
+    Returns:
+        (B, V).
+    """
+
+    def chosen(layer: nn.Module, inputs: mx.array) -> mx.array:
+        is_last = cast("nn.Linear", layer).weight.shape[0] == vocabulary
+        # A product may hand on to another; by then one token of each row is left.
+        return _at(inputs, places) if is_last and inputs.ndim == 3 and inputs.shape[1] > 1 else inputs
+
+    with passing(chosen, _DOORS):
+        logits = network.logits(tokens, state)
+    return (logits if logits.shape[1] == 1 else _at(logits, places))[:, 0]
+
+
+def _at(whole: mx.array, places: Sequence[int]) -> mx.array:
+    """(B, T, N) -> (B, 1, N)."""
+    rows = [whole[row : row + 1, place : place + 1] for row, place in enumerate(places)]
+    return rows[0] if len(rows) == 1 else mx.concatenate(rows)
