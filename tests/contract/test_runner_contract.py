@@ -17,7 +17,19 @@ from tests.scaffolding.families import DEVICE, write_byte_tokenizer, write_rando
 from allod.core.ids import SegmentId, SequenceId, TokenId
 from allod.core.ports import Runner
 from allod.core.sampling import Sampling
-from allod.core.step import Discard, Draft, Join, Keep, Prefill, Restore, Sampled, Split, StepPlan, StepResult
+from allod.core.step import (
+    Discard,
+    Draft,
+    Join,
+    Keep,
+    ModelFacts,
+    Prefill,
+    Restore,
+    Sampled,
+    Split,
+    StepPlan,
+    StepResult,
+)
 from allod.device.base import Platform
 from allod.device.choose import choose
 from allod.runner.load import load
@@ -62,7 +74,9 @@ class FewShapes:
         return getattr(self._platform, name)
 
 
-def mlx_runner(family: str, *, few_shapes: bool = False) -> Runner:
+@cache
+def measured_model(family: str, *, few_shapes: bool) -> tuple[LoadedModel, ModelFacts]:
+    """A small model and its facts, which take longer to measure than most tests take with them."""
     loaded = random_model(family)
     if few_shapes:
         loaded = with_few_shapes(loaded, cast("Platform", FewShapes(choose(DEVICE))))
@@ -70,6 +84,11 @@ def mlx_runner(family: str, *, few_shapes: bool = False) -> Runner:
     facts = measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048)
     assert facts.reads_together == (family != "qwen3_next")
     assert facts.scores_chunks == (family != "qwen3_next")
+    return loaded, facts
+
+
+def mlx_runner(family: str, *, few_shapes: bool = False) -> Runner:
+    loaded, facts = measured_model(family, few_shapes=few_shapes)
     return MlxRunner(loaded.network, facts, Masks(byte_tokenizer(), facts.vocabulary))
 
 

@@ -21,6 +21,9 @@ from allod.registry.starter import STARTER_NAME
 KEPT_HOME = Path(__file__).parents[2] / ".cache" / "test-home"
 """The starter model is fetched once and kept between runs of the suite."""
 
+KINDS = ("llama", "gemma3_text", "qwen3_next", "mamba")
+ALL_KINDS = f"local.max_resident_models={len(KINDS)}"
+
 SOURCES = Path(__file__).parents[1] / "clients" / "javascript"
 INSTALLED = Path(__file__).parents[2] / ".cache" / "javascript"
 """Packages are fetched once, exactly as the lock file has them, and kept between runs of the suite."""
@@ -40,23 +43,45 @@ def starter_server(starter_home: Path, tmp_path_factory: pytest.TempPathFactory)
         yield server
 
 
-def home_with_random_model(folder: Path, family: str) -> Path:
-    """A home that holds one small random model, named after its family."""
-    source = folder / "source"
-    write_random_model(family, source)
-    write_byte_tokenizer(source)
-    import_path(Catalog(folder / "home" / "models"), source, family.replace("_", "-"), lambda _: None)
+def home_with_random_models(folder: Path, *families: str) -> Path:
+    """A home that holds a small random model of each of these families, named after it."""
+    for family in families:
+        source = folder / family
+        write_random_model(family, source)
+        write_byte_tokenizer(source)
+        import_path(Catalog(folder / "home" / "models"), source, family.replace("_", "-"), lambda _: None)
     return folder / "home"
 
 
 @pytest.fixture(scope="session")
 def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return home_with_random_model(tmp_path_factory.mktemp("small"), "llama")
+    return home_with_random_models(tmp_path_factory.mktemp("small"), "llama")
 
 
 @pytest.fixture(scope="module")
 def small_server(small_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with running_server(small_home, tmp_path_factory.mktemp("log") / "log") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kinds_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model for each way that layers keep their state: whole, windows, some recurrent, all recurrent."""
+    return home_with_random_models(tmp_path_factory.mktemp("kinds"), *KINDS)
+
+
+@pytest.fixture(scope="session")
+def keeping_server(kinds_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """All kinds, and prompts are kept."""
+    with running_server(kinds_home, tmp_path_factory.mktemp("log") / "log", ALL_KINDS) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def forgetting_server(kinds_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """All kinds, and nothing is kept of prompts, so that every byte that stays is a leak."""
+    log = tmp_path_factory.mktemp("log") / "log"
+    with running_server(kinds_home, log, ALL_KINDS, "engine.prefix_cache_bytes=0") as server:
         yield server
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import openai
 import pytest
-from tests.e2e.conftest import home_with_random_model
+from tests.e2e.conftest import home_with_random_models
 from tests.scaffolding.server import RunningServer, running_server
 
 pytestmark = pytest.mark.model
@@ -95,7 +95,7 @@ def test_killed_and_damaged_it_still_answers(home: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("family", ["gemma3_text", "qwen3_next"])
 def test_models_that_need_tips_are_warm_as_well(tmp_path: Path, family: str) -> None:
     """With windows or recurrent layers: through a kill, where instructions end; damage is read anew."""
-    model, home = family.replace("_", "-"), home_with_random_model(tmp_path, family)
+    model, home = family.replace("_", "-"), home_with_random_models(tmp_path, family)
     with running_server(home, tmp_path / "first", DISK) as server:
         told = [ask(server, question, model) for question in ("Who are you?", "What is red?", "Why?", "How?")]
         until(lambda: bool(tips(home, model)))  # blocks are written before
@@ -104,10 +104,13 @@ def test_models_that_need_tips_are_warm_as_well(tmp_path: Path, family: str) -> 
         until(lambda: server.worker_pids() not in ([], [worker]))
         again = ask(server, "What is red?", model)
     assert [again[0], again[2]] == [told[1][0], told[1][2]]
-    instructions = again[1]
-    assert instructions == told[1][1] > 6 * BLOCK_TOKENS
+    # Where the questions begin alike there may be a tip as well, if it was written before the kill.
+    instructions = told[1][1]
+    assert again[1] >= instructions > 6 * BLOCK_TOKENS
     with running_server(home, tmp_path / "second", DISK) as server:
-        assert ask(server, "Who are you?", model) == (told[0][0], instructions, told[0][2])
+        first = ask(server, "Who are you?", model)
+    assert [first[0], first[2]] == [told[0][0], told[0][2]]
+    assert first[1] >= instructions
     for path in tips(home, model):
         path.write_bytes(path.read_bytes()[:-1])
     with running_server(home, tmp_path / "third", DISK) as server:

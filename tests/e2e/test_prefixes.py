@@ -1,26 +1,27 @@
 """The prefix cache as clients see it: counted to the token, told in a header, and no change to answers."""
 
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-from tests.e2e.conftest import home_with_random_model
-from tests.scaffolding.server import RunningServer, running_server
+from tests.scaffolding.server import RunningServer
 
 pytestmark = pytest.mark.model
 
 SYSTEM = {"role": "system", "content": "You are careful. " + "Answer in short words. " * 12}
 QUESTIONS = ("Who wrote Romeo and Juliet?", "What is 2+2?", "Name a colour.", "Say it again.")
-FAMILIES = ("llama", "gemma3_text", "qwen3_next")
+MODELS = ("llama", "gemma3-text", "qwen3-next")
 """One for each way that layers keep their state: whole, a window, recurrent."""
 
 
-def answers(client: openai.OpenAI, model: str) -> list[tuple[str, int, int]]:
+def answers(server: RunningServer, model: str) -> list[tuple[str, int, int]]:
+    with openai.OpenAI(base_url=server.openai_url, api_key="any", max_retries=0) as client:
+        return conversation(client, model)
+
+
+def conversation(client: openai.OpenAI, model: str) -> list[tuple[str, int, int]]:
     """A conversation of some turns: what was said, how long its prompt was, and how much of it was reused."""
     messages: list[Any] = [SYSTEM]
     found: list[tuple[str, int, int]] = []
@@ -38,28 +39,13 @@ def answers(client: openai.OpenAI, model: str) -> list[tuple[str, int, int]]:
     return found
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
-def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    family: str = request.param
-    return home_with_random_model(tmp_path_factory.mktemp(family), family), family.replace("_", "-")
-
-
-@contextmanager
-def served(home: Path, log: Path, *settings: str) -> Iterator[openai.OpenAI]:
-    with (
-        running_server(home, log, *settings) as server,
-        openai.OpenAI(base_url=server.openai_url, api_key="any", max_retries=0) as client,
-    ):
-        yield client
-
-
-def test_answers_are_the_same_with_the_cache_and_without(home: tuple[Path, str], tmp_path: Path):
+@pytest.mark.parametrize("model", MODELS)
+def test_answers_are_the_same_with_the_cache_and_without(
+    keeping_server: RunningServer, forgetting_server: RunningServer, model: str
+):
     """At temperature 0, for every kind of layer; with it, every turn reuses what came before."""
-    folder, model = home
-    with served(folder, tmp_path / "with") as client:
-        warm = answers(client, model)
-    with served(folder, tmp_path / "without", "engine.prefix_cache_bytes=0") as client:
-        cold = answers(client, model)
+    warm = answers(keeping_server, model)
+    cold = answers(forgetting_server, model)
     assert [text for text, _, _ in warm] == [text for text, _, _ in cold]
     assert [cached for _, _, cached in cold] == [0] * len(QUESTIONS)
     for (_, before, _), (_, length, cached) in itertools.pairwise(warm):

@@ -1,36 +1,30 @@
-"""A thousand mixed requests through a real server: memory is back where it was."""
+"""Hundreds of mixed requests through a real server: memory is back where it was."""
 
 import asyncio
 import random
-from pathlib import Path
 
 import openai
 import pytest
-from tests.e2e.test_isolation import NO_PREFIXES, REUSE_SLACK_BYTES, settled
-from tests.scaffolding.server import RunningServer, running_server
+from tests.e2e.test_isolation import REUSE_SLACK_BYTES, settled
+from tests.scaffolding.server import RunningServer
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
-REQUESTS = 1000
+REQUESTS = 500
 AT_ONCE = 24
 
 
-async def test_a_thousand_mixed_requests_leave_no_byte(small_home: Path, tmp_path: Path) -> None:
+async def test_hundreds_of_mixed_requests_leave_no_byte(forgetting_server: RunningServer) -> None:
     """Lengths, choices, sampling, streams, early leavers and refusals mixed; active bytes return.
 
     Nothing is kept of prompts here, so that every byte that stays is a leak.
     """
-    with running_server(small_home, tmp_path / "log", NO_PREFIXES) as server:
-        await soak(server)
-
-
-async def soak(server: RunningServer) -> None:
     dice = random.Random(4)
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(client: openai.AsyncOpenAI) -> None:
         async with gate:
-            words = "word " * dice.choice((1, 20, 300, 5000))
+            words = "word " * dice.choice((1, 20, 200, 5000))
             try:
                 response = await client.chat.completions.create(
                     model="llama",
@@ -51,11 +45,13 @@ async def soak(server: RunningServer) -> None:
                     if dice.random() < 0.02:
                         break
 
-    async with openai.AsyncOpenAI(base_url=server.openai_url, api_key="any", max_retries=0) as client:
+    async with openai.AsyncOpenAI(
+        base_url=forgetting_server.openai_url, api_key="any", max_retries=0
+    ) as client:
         await asyncio.gather(*(one(client) for _ in range(60)))
-        before = (await settled(server))["active_bytes"]
+        before = (await settled(forgetting_server, "llama"))["active_bytes"]
         await asyncio.gather(*(one(client) for _ in range(REQUESTS)))
-        after = (await settled(server))["active_bytes"]
+        after = (await settled(forgetting_server, "llama"))["active_bytes"]
     assert isinstance(before, int)
     assert isinstance(after, int)
     assert abs(after - before) <= REUSE_SLACK_BYTES

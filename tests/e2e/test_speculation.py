@@ -11,16 +11,19 @@ from tests.scaffolding.server import RunningServer, running_server
 pytestmark = pytest.mark.model
 
 WORDS = "red green blue white black brown pink grey gold " * 4
-REPEATING = f"Write these words again and again, in this order: {WORDS}"
-PROSE = "Tell me about the river that runs through your town."
+ASKED = {"role": "user", "content": f"Write these words again and again, in this order: {WORDS}"}
+REPEATING = [ASKED, {"role": "assistant", "content": WORDS}, ASKED]
+"""Even a small model goes on like that."""
+
+PROSE = [{"role": "user", "content": "Tell me about the river that runs through your town."}]
 
 
-def text_of(server: RunningServer, content: str, **sampling: Any) -> str:
+def text_of(server: RunningServer, messages: list[Any], **sampling: Any) -> str:
     with openai.OpenAI(base_url=server.openai_url, api_key="any", max_retries=0) as client:
         answer = client.chat.completions.create(
             model="smollm2-135m",
-            messages=[{"role": "user", "content": content}, {"role": "assistant", "content": "red green"}],
-            max_tokens=90,
+            messages=messages,
+            max_tokens=48,
             extra_body={"ignore_eos": True},
             **sampling,
         )

@@ -16,7 +16,8 @@ from allod.registry.starter import STARTER_NAME
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 MOST_TOKENS = 60
-AT_ONCE = 4
+AT_ONCE = 8
+SEEDS = 4
 STREAMED_EVERY = 5
 ARGUMENTS: dict[str, object] = {
     "type": "object",
@@ -102,8 +103,9 @@ def check(outcome: Outcome) -> None:
 
 
 def both(client: openai.OpenAI, **options: Any) -> Iterator[Outcome]:
-    for ask in (whole, streamed):
-        outcome = ask(client, **options)
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(lambda ask: ask(client, **options), (whole, streamed)))
+    for outcome in outcomes:
         if outcome.finish == "tool_calls":
             check(outcome)
         yield outcome
@@ -136,7 +138,7 @@ def test_one_call_at_most(starter: openai.OpenAI) -> None:
         )
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        outcomes = list(pool.map(ask, range(AT_ONCE)))
+        outcomes = list(pool.map(ask, range(SEEDS)))
     for outcome in outcomes:
         check(outcome)
         assert (len(outcome.calls), outcome.finish) == (1, "tool_calls")
@@ -170,7 +172,7 @@ def test_strict_arguments_under_auto(starter: openai.OpenAI) -> None:
         return (whole if seed % 2 else streamed)(starter, **options)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        outcomes = list(pool.map(ask, range(2 * AT_ONCE)))
+        outcomes = list(pool.map(ask, range(2 * SEEDS)))
     called = [outcome for outcome in outcomes if outcome.finish == "tool_calls"]
     for outcome in called:
         check(outcome)

@@ -10,7 +10,7 @@ from tests.scaffolding.families import DEVICE, FAMILIES, VOCABULARY, write_rando
 
 from allod.core.ids import SequenceId
 from allod.core.sampling import Sampling
-from allod.core.step import Join, Prefill, StepPlan
+from allod.core.step import Join, ModelFacts, Prefill, StepPlan
 from allod.device.choose import choose
 from allod.runner.load import load
 from allod.runner.loaded import LoadedModel
@@ -40,9 +40,14 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return load(folder, RunnerSettings(), choose(DEVICE), BUDGET_BYTES)
 
 
+@pytest.fixture(scope="module")
+def facts(loaded: LoadedModel) -> ModelFacts:
+    return measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048)
+
+
 @pytest.fixture
-def runner(loaded: LoadedModel) -> MlxRunner:
-    return MlxRunner(loaded.network, measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048))
+def runner(loaded: LoadedModel, facts: ModelFacts) -> MlxRunner:
+    return MlxRunner(loaded.network, facts)
 
 
 def module_of(loaded: LoadedModel) -> nn.Module:

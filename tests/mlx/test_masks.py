@@ -13,9 +13,10 @@ from tokenizers import Tokenizer
 from allod.core.formats import AnswerForm, JsonObject, JsonSchema
 from allod.core.ids import SequenceId
 from allod.core.sampling import Sampling
-from allod.core.step import Join, Prefill, Sampled, StepPlan
+from allod.core.step import Join, ModelFacts, Prefill, Sampled, StepPlan
 from allod.device.choose import choose
 from allod.runner.load import load
+from allod.runner.loaded import LoadedModel
 from allod.runner.masks import Masks
 from allod.runner.probe import measure
 from allod.runner.settings import RunnerSettings
@@ -95,10 +96,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def bench(folder: Path) -> Bench:
+@pytest.fixture(scope="module")
+def measured(folder: Path) -> tuple[LoadedModel, ModelFacts]:
     loaded = load(folder, RunnerSettings(), choose(DEVICE), 2**31)
-    facts = measure(loaded, choose(DEVICE), 2**31, 2048)
+    return loaded, measure(loaded, choose(DEVICE), 2**31, 2048)
+
+
+@pytest.fixture
+def bench(folder: Path, measured: tuple[LoadedModel, ModelFacts]) -> Bench:
+    loaded, facts = measured
     path = str(folder / "tokenizer.json")
     codec = FileTokenCodec(Tokenizer.from_file(path))
     names = TokenFacts(

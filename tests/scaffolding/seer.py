@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from PIL import Image
@@ -13,7 +13,7 @@ from allod.core.pictures import Digest, Gallery, Picture, PictureSpan, PreparedP
 from allod.core.ports import Runner
 from allod.core.request import Conversation, Message
 from allod.core.sampling import Sampling
-from allod.core.step import Encode, Join, Prefill, StepPlan
+from allod.core.step import Encode, Join, ModelFacts, Prefill, StepPlan
 from allod.device.choose import choose
 from allod.local.kit import Kit, load_kit
 from allod.media.settings import Limits, MediaSettings
@@ -67,9 +67,14 @@ class Seer:
     kit: Kit
     processor: MlxProcessor
 
+    @cached_property
+    def facts(self) -> ModelFacts:
+        """Of the one loaded model; measured once."""
+        return measure(self.loaded, choose(DEVICE), BUDGET_BYTES, 4096)
+
     def runner(self) -> MlxRunner:
         """A fresh runner over the one loaded model."""
-        return MlxRunner(self.loaded.network, measure(self.loaded, choose(DEVICE), BUDGET_BYTES, 4096))
+        return MlxRunner(self.loaded.network, self.facts)
 
     def question(self, images: Sequence[Image.Image], words: str) -> Question:
         """A user's turn with these pictures before these words."""
