@@ -10,6 +10,7 @@ import msgspec
 from allod.core.card import ModelCard
 from allod.core.errors import ConfigurationError, ImportRefused, ModelUnavailable
 from allod.core.ids import TokenId
+from allod.local.reuse import PromptEncoder
 from allod.text.dialects import dialect_of, named
 from allod.text.grammar import GrammarBuilder
 from allod.text.lark import TokenFacts
@@ -83,6 +84,7 @@ class Kit:
 
     card: ModelCard
     codec: FileTokenCodec
+    prompts: PromptEncoder
     chat: Chat | None
     grammars: GrammarBuilder
 
@@ -101,7 +103,8 @@ def load_kit(folder: Path, card: ModelCard) -> Kit:
     try:
         path = str(folder / "tokenizer.json")
         codec = FileTokenCodec.from_file(path)
-        return Kit(card, codec, _chat(folder, card), GrammarBuilder(_facts(path, codec, card)))
+        grammars = GrammarBuilder(_facts(path, codec, card))
+        return Kit(card, codec, PromptEncoder(codec), _chat(folder, card), grammars)
     except (OSError, ValueError, ImportRefused, ConfigurationError) as error:
         raise ModelUnavailable(
             f"The files of the model '{card.name}' cannot be used: {error}. Import it again."

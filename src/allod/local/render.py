@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from allod.core.card import ModelCard
 from allod.core.errors import InvalidRequest, refused
-from allod.core.ids import ModelName, TokenId
+from allod.core.ids import ModelName, TenantId, TokenId
 from allod.core.pictures import PictureSpan
 from allod.core.request import Conversation, GenerationRequest, Infill, RawText, RawTokens
 from allod.local.kit import Chat, Kit, load_kit
@@ -215,7 +215,7 @@ class PromptRenderer:
         )
         if chat.marks is not None:
             reading = replace(reading, marks=chat.marks)
-        placed = _placed(prompt, laid, kit)
+        placed = _placed(request.tenant, prompt, laid, kit)
         pictures = tuple(laid[place.picture] for place in placed.places)
         spans = (
             PictureSpan(place.start, place.length, picture.digest, picture.tensor_bytes)
@@ -249,10 +249,10 @@ def _chat_of(kit: Kit, card: ModelCard) -> Chat:
     return kit.chat
 
 
-def _placed(prompt: str, laid: Sequence[LaidOut], kit: Kit) -> Spliced:
+def _placed(tenant: TenantId, prompt: str, laid: Sequence[LaidOut], kit: Kit) -> Spliced:
     """The prompt's tokens. A template writes the special ones itself; the tokenizer adds none."""
     if not laid:
-        return Spliced(kit.codec.encode(prompt, special=False), ())
+        return Spliced(kit.prompts.encode(tenant, prompt), ())
     return spliced(prompt, [picture.tokens for picture in laid], kit.codec)
 
 

@@ -7,7 +7,8 @@ from tokenizers import Encoding, Tokenizer
 
 from allod.core.errors import ImportRefused
 from allod.core.ids import TokenId
-from allod.text.vocabulary import TokenizerFile, spelling_of
+from allod.text.cuts import Cut, Encoded
+from allod.text.vocabulary import AddedToken, TokenizerFile, spelling_of
 
 
 class FileTokenCodec:
@@ -33,6 +34,7 @@ class FileTokenCodec:
         self._to_bytes = spelling.to_bytes
         self._drops_first_space = spelling.drops_first_space
         self._special = frozenset(token.id for token in file.added_tokens if token.special)
+        self._cuts = _cuts(file.added_tokens)
         self._added = {token.content: token.id for token in file.added_tokens}
         self._bytes = {token.id: token.content.encode() for token in file.added_tokens}
         self._size = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
@@ -72,6 +74,18 @@ class FileTokenCodec:
         """
         return tuple(self._encoding(text, special=special).ids)
 
+    def encoded(self, text: str) -> Encoded:
+        """Text to ids, without added ones, and where it could be cut."""
+        encoding = self._encoding(text, special=False)
+        tokens = tuple(encoding.ids)
+        cuts: list[Cut] = []
+        for place, token in enumerate(tokens):
+            name = self._cuts.get(token)
+            span = encoding.token_to_chars(place) if name is not None else None
+            if span is not None and text[span[0] : span[1]] == name:
+                cuts.append(Cut(place, *span))
+        return Encoded(tokens, tuple(cuts))
+
     def located(self, text: str, places: Sequence[int]) -> tuple[tuple[TokenId, ...], tuple[int | None, ...]]:
         """Text to ids, without added ones, and for each index of a character which of the ids it is in."""
         encoding = self._encoding(text, special=False)
@@ -100,3 +114,13 @@ class FileTokenCodec:
     def text_bytes(self, token: TokenId) -> bytes:
         """The bytes that a token adds to a text: its own, and none for a special token."""
         return b"" if token in self._special else self.token_bytes(token)
+
+
+def _cuts(added: Sequence[AddedToken]) -> Mapping[TokenId, str]:
+    """The special tokens before which a text can be cut: none that begins earlier may go on beyond them."""
+    texts = [token.content for token in added]
+    return {
+        token.id: token.content
+        for token in added
+        if token.parts_texts and sum(token.content in text for text in texts) == 1
+    }

@@ -17,11 +17,30 @@ _BYTE_NAME = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 class AddedToken(msgspec.Struct, frozen=True):
-    """A token that stands beside the model's own vocabulary; its text is its bytes."""
+    """A token that stands beside the model's own vocabulary; its text is its bytes.
+
+    Attributes:
+        id: its number.
+        content: its text.
+        special: it is no text.
+        lstrip: it takes in the spaces before it.
+        rstrip: it takes in the spaces behind it.
+        single_word: it is one only where it stands by itself.
+        normalized: it is looked for in the text as the tokenizer changed it.
+    """
 
     id: int
     content: str
     special: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    single_word: bool = False
+    normalized: bool = False
+
+    @property
+    def parts_texts(self) -> bool:
+        """Whether what stands before it and behind it is read as if it were another text."""
+        return self.special and not (self.lstrip or self.rstrip or self.single_word or self.normalized)
 
 
 class DecoderStep(msgspec.Struct, frozen=True):
