@@ -10,11 +10,11 @@ from tests.scaffolding.server import RunningServer
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
-REQUESTS = 500
+REQUESTS = 1000
 AT_ONCE = 24
 
 
-async def test_hundreds_of_mixed_requests_leave_no_byte(forgetting_server: RunningServer) -> None:
+async def test_a_thousand_mixed_requests_leave_no_byte(forgetting_server: RunningServer) -> None:
     """Lengths, choices, sampling, streams, early leavers and refusals mixed; active bytes return.
 
     Nothing is kept of prompts here, so that every byte that stays is a leak.

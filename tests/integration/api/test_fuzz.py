@@ -1,4 +1,4 @@
-"""Four thousand broken histories: each is answered or refused, none breaks the server."""
+"""Ten thousand broken histories: each is answered or refused, none breaks the server."""
 
 import json
 from collections import Counter
@@ -19,7 +19,7 @@ from allod.core.request import GenerationRequest
 from allod.core.usage import Timings, Usage
 from allod.local.render import PromptRenderer
 
-ROUNDS = 4_000
+ROUNDS = 10_000
 ROUTES: dict[str, Callable[[Chaos, str], Body]] = {
     "/v1/chat/completions": chat_body,
     "/v1/messages": messages_body,
