@@ -8,7 +8,7 @@ from tokenizers import Encoding, Tokenizer
 from allod.core.errors import ImportRefused
 from allod.core.ids import TokenId
 from allod.text.cuts import Cut, Encoded
-from allod.text.vocabulary import AddedToken, TokenizerFile, spelling_of
+from allod.text.vocabulary import TokenizerFile, spelling_of
 
 
 class FileTokenCodec:
@@ -34,7 +34,8 @@ class FileTokenCodec:
         self._to_bytes = spelling.to_bytes
         self._drops_first_space = spelling.drops_first_space
         self._special = frozenset(token.id for token in file.added_tokens if token.special)
-        self._cuts = _cuts(file.added_tokens)
+        self._parting = {token.id: token.content for token in file.added_tokens if token.parts_texts}
+        self._is_cut: dict[TokenId, bool] = {}
         self._added = {token.content: token.id for token in file.added_tokens}
         self._bytes = {token.id: token.content.encode() for token in file.added_tokens}
         self._size = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
@@ -80,11 +81,23 @@ class FileTokenCodec:
         tokens = tuple(encoding.ids)
         cuts: list[Cut] = []
         for place, token in enumerate(tokens):
-            name = self._cuts.get(token)
-            span = encoding.token_to_chars(place) if name is not None else None
-            if span is not None and text[span[0] : span[1]] == name:
+            if token not in self._parting or not self._cuts(token):
+                continue
+            span = encoding.token_to_chars(place)
+            if span is not None and text[span[0] : span[1]] == self._parting[token]:
                 cuts.append(Cut(place, *span))
         return Encoded(tokens, tuple(cuts))
+
+    def _cuts(self, token: TokenId) -> bool:
+        """Whether texts can be cut before a special token: none that begins earlier may go on beyond it.
+
+        Asked of tokens that occur: some files have thousands that never do.
+        """
+        known = self._is_cut.get(token)
+        if known is None:
+            name = self._parting[token]
+            known = self._is_cut[token] = sum(name in text for text in self._added) == 1
+        return known
 
     def located(self, text: str, places: Sequence[int]) -> tuple[tuple[TokenId, ...], tuple[int | None, ...]]:
         """Text to ids, without added ones, and for each index of a character which of the ids it is in."""
@@ -114,13 +127,3 @@ class FileTokenCodec:
     def text_bytes(self, token: TokenId) -> bytes:
         """The bytes that a token adds to a text: its own, and none for a special token."""
         return b"" if token in self._special else self.token_bytes(token)
-
-
-def _cuts(added: Sequence[AddedToken]) -> Mapping[TokenId, str]:
-    """The special tokens before which a text can be cut: none that begins earlier may go on beyond them."""
-    texts = [token.content for token in added]
-    return {
-        token.id: token.content
-        for token in added
-        if token.parts_texts and sum(token.content in text for text in texts) == 1
-    }
