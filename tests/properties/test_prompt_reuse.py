@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.properties.test_text_tokens import CORPUS, TOKENIZERS
+from tests.properties.test_text_tokens import CORPUS, SPECIAL, TOKENIZERS
 from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
 
 from allod.core.ids import TenantId
@@ -11,7 +11,6 @@ from allod.local.reuse import PromptEncoder
 from allod.text.cuts import Encoded
 from allod.text.tokenizer import FileTokenCodec
 
-SPECIAL = ["<s>", "</s>", "<|end|>"]
 OURS, THEIRS = TenantId("a"), TenantId("b")
 
 
