@@ -129,13 +129,11 @@ class Prefixes:
 
     def keep_reading(self, job: Job) -> None:
         """Keep what was read of a prompt so far."""
-        self.keep_marks(job)
-        self._keep(job.tenant, self._key(job)[: job.planned_tokens], job.state)
+        self._keep_at(job, [*job.take_marks(), job.planned_tokens])
 
     def keep_marks(self, job: Job) -> None:
         """Keep what was read of a prompt where others are likely to go on, as far as its last chunk came."""
-        for mark in job.take_marks():
-            self._keep(job.tenant, self._key(job)[:mark], job.state)
+        self._keep_at(job, job.take_marks())
 
     def keep_row(self, choice: Choice) -> None:
         """Keep what a row has read that leaves: its prompt, and all that it said but the last token."""
@@ -174,6 +172,11 @@ class Prefixes:
             key = self._key(job)[:end]
             steps = self._tree.keep(job.tenant, key, FROM_DISK, room.size_bytes, merges=False)
         self._steps += archived.loading(steps)
+
+    def _keep_at(self, job: Job, positions: Sequence[int]) -> None:
+        key = self._key(job) if positions else ()
+        for position in positions:
+            self._keep(job.tenant, key[:position], job.state)
 
     def _keep(self, tenant: TenantId, key: Key, source: SequenceId) -> None:
         limit_bytes = min(self._most_bytes, self._spare_bytes())

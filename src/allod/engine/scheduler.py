@@ -250,9 +250,7 @@ class Scheduler:
         lane = self._running
         joins: list[Join] = []
         while True:
-            for job in lane.planned:
-                self._prefixes.keep_reading(job)
-                joins.append(lane.enter(job))
+            joins += map(self._enter, lane.planned)
             if lane.readings or self._admit(release) is None:
                 return tuple(joins)
 
@@ -260,12 +258,16 @@ class Scheduler:
         """A step that also lets those join whose prompts its chunks end, and say their first tokens."""
         joins: list[Join] = []
         for job in self._chunks.take_ended():
-            self._prefixes.keep_reading(job)
-            joins.append(self._running.enter(job))
+            joins.append(self._enter(job))
             for choice in job.living:
                 choice.planned += 1
         rows, keep_read = tuple(self._running.rows), self._prefixes.take()
         return replace(plan, keep_read=keep_read, join=(*plan.join, *joins), decode=rows) if joins else plan
+
+    def _enter(self, job: Job) -> Join:
+        """Let a prompt that is planned to its end become rows, and keep what was read of it."""
+        self._prefixes.keep_reading(job)
+        return self._running.enter(job)
 
     def _admit_beside(self, chunk_tokens: int, release: list[SequenceId]) -> Job | None:
         """Admit the next prompt to a step that reads others, unless it gains from waiting for these.

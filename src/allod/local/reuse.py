@@ -6,10 +6,11 @@ before a special token stay the same, whatever comes after it, and that does not
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Protocol
 
 from allod.core.ids import TenantId, TokenId
+from allod.prefix.keys import common
 from allod.text.cuts import Cut, Encoded
 
 LEAST_CHARACTERS = 4096
@@ -26,13 +27,6 @@ class CuttingCodec(Protocol):
     def encoded(self, text: str) -> Encoded:
         """Text to tokens, without what the tokenizer adds by itself."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    tenant: TenantId
-    text: str
-    encoded: Encoded
 
 
 class PromptEncoder:
@@ -56,8 +50,7 @@ class PromptEncoder:
         self._least_characters = least_characters
         self._most_texts = most_texts
         self._most_characters = most_characters
-        self._known: OrderedDict[tuple[TenantId, str], _Known] = OrderedDict()
-        self._characters = 0
+        self._known: OrderedDict[tuple[TenantId, str], Encoded] = OrderedDict()
         self._lock = threading.Lock()
 
     def encode(self, tenant: TenantId, text: str) -> tuple[TokenId, ...]:
@@ -70,54 +63,43 @@ class PromptEncoder:
         if len(text) < self._least_characters:
             return self._codec.encoded(text).tokens
         with self._lock:
-            known = [each for each in self._known.values() if each.tenant == tenant]
-        found = self._continued(known, text)
+            known = [(before, found) for (whose, before), found in self._known.items() if whose == tenant]
+        encoded = self._continued(known, text)
         with self._lock:
-            self._remember(_Known(tenant, text, found))
-        return found.tokens
+            self._remember(tenant, text, encoded)
+        return encoded.tokens
 
-    def _continued(self, known: list[_Known], text: str) -> Encoded:
-        cut, before = max(
-            ((_last_cut(each, text), each) for each in known),
-            key=lambda pair: pair[0],
-            default=(_NOWHERE, None),
-        )
-        if before is not None and cut.place > 0:
+    def _continued(self, known: Sequence[tuple[str, Encoded]], text: str) -> Encoded:
+        """A text as tokens: those of a known one up to the last special token they share, and its own."""
+        shared = [(_last_cut(before, found, text), found) for before, found in known]
+        cut, found = max(shared, key=lambda pair: pair[0], default=(_NOWHERE, _NOTHING))
+        if cut.place > 0:
             rest = self._codec.encoded(text[cut.start :])
             if rest.cuts and rest.cuts[0][:2] == (0, 0):
-                kept = tuple(each for each in before.encoded.cuts if each.place < cut.place)
+                kept = tuple(each for each in found.cuts if each.place < cut.place)
                 moved = (
                     Cut(each.place + cut.place, each.start + cut.start, each.end + cut.start)
                     for each in rest.cuts
                 )
-                return Encoded(before.encoded.tokens[: cut.place] + rest.tokens, (*kept, *moved))
+                return Encoded(found.tokens[: cut.place] + rest.tokens, (*kept, *moved))
         return self._codec.encoded(text)
 
-    def _remember(self, newest: _Known) -> None:
-        if self._known.pop((newest.tenant, newest.text), None) is None:
-            self._characters += len(newest.text)
-        self._known[newest.tenant, newest.text] = newest
+    def _remember(self, tenant: TenantId, text: str, encoded: Encoded) -> None:
+        self._known[tenant, text] = encoded
+        self._known.move_to_end((tenant, text))
         while len(self._known) > self._most_texts or self._characters > self._most_characters:
-            (_, text), _ = self._known.popitem(last=False)
-            self._characters -= len(text)
+            self._known.popitem(last=False)
+
+    @property
+    def _characters(self) -> int:
+        return sum(len(text) for _, text in self._known)
 
 
 _NOWHERE = Cut(0, 0, 0)
+_NOTHING = Encoded((), ())
 
 
-def _last_cut(known: _Known, text: str) -> Cut:
+def _last_cut(before: str, found: Encoded, text: str) -> Cut:
     """The last special token that two texts share, with all before it."""
-    agreed = _agreed(known.text, text)
-    return max((cut for cut in known.encoded.cuts if cut.end <= agreed), default=_NOWHERE)
-
-
-def _agreed(left: str, right: str) -> int:
-    """How many characters two texts begin with in common: halving, since comparing slices is fast."""
-    low, high = 0, min(len(left), len(right))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if left[low:middle] == right[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    agreed = common(before, text)
+    return max((cut for cut in found.cuts if cut.end <= agreed), default=_NOWHERE)

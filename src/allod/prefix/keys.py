@@ -26,7 +26,7 @@ def outside(position: int, pictures: Sequence[PictureSpan]) -> int:
     return next((span.start for span in pictures if span.start < position < span.end), position)
 
 
-def common(left: Key, right: Key, start: int) -> int:
+def common(left: Sequence[object], right: Sequence[object], start: int = 0) -> int:
     """How many elements `left` and `right[start:]` begin with alike.
 
     Slices are compared in C, so halving beats a loop by far.

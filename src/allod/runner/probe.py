@@ -68,6 +68,7 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
     reason = caches.why_alone(state) or _why_rows_disagree(loaded.network, vocabulary)
     hidden = loaded.number("hidden_size", "d_model", default=1024)
     inner = loaded.number("intermediate_size", default=4 * hidden)
+    reads_alike = not (why_unpadded(state) or loaded.network.counts_places)
     unkept_because = caches.why_unkept(state) or _why_kept_disagree(loaded.network, vocabulary)
     facts = ModelFacts(
         weights_bytes=loaded.weights_bytes,
@@ -88,8 +89,8 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
         unstored_because=unkept_because or _why_stored_disagree(loaded.network, vocabulary),
         undrafted_because=caches.why_undrafted(state),
         pads_chunks=loaded.pads_chunks,
-        reads_together=not (why_unpadded(state) or _why_together_disagree(loaded.network, vocabulary)),
-        scores_chunks=not (why_unpadded(state) or _why_scores_disagree(loaded.network, vocabulary)),
+        reads_together=reads_alike and not _why_together_disagree(loaded.network, vocabulary),
+        scores_chunks=reads_alike and not _why_scores_disagree(loaded.network, vocabulary),
     )
     del state
     mx.clear_cache()
@@ -249,8 +250,6 @@ def _why_padded_disagree(network: Network, padded: Network, vocabulary: int) -> 
 
 
 def _why_together_disagree(network: Network, vocabulary: int) -> str:
-    if network.counts_places:
-        return "it counts positions its own way"
     prompts = [tuple(token % vocabulary for token in prompt) for prompt in _PROMPTS]
     alone = [Reading(network.make_state()) for _ in prompts]
     both = [Reading(network.make_state()) for _ in prompts]
@@ -275,18 +274,15 @@ def _why_together_disagree(network: Network, vocabulary: int) -> str:
 
 
 def _why_scores_disagree(network: Network, vocabulary: int) -> str:
-    if network.counts_places:
-        return "it counts positions its own way"
     prompts = [tuple(token % vocabulary for token in prompt) for prompt in _PROMPTS]
     try:
         for prompt in prompts:
             reference = _continue(network, _prefilled(network, prompt), [len(prompt) - 1], [prompt[-1]])[0]
-            reading = Reading(network.make_state())
-            (found,) = together.read(network, [Part(prompt, reading, is_end=True)], vocabulary)
-            assert found is not None
-            behind = _continue(network, reading.state, [len(prompt)], [_CONTINUATION[0]])[0]
-            # The continuation begins with the token that the state has just read.
-            logits = mx.concatenate([found, behind[:1]])
+            part = Part(prompt, Reading(network.make_state()), is_end=True)
+            together.read(network, [part], vocabulary)
+            assert part.scores is not None
+            behind = _continue(network, part.reading.state, [len(prompt)], [_CONTINUATION[0]])[0]
+            logits = mx.concatenate([part.scores, behind[:1]])
             if changed := _changed(logits, reference[:2]):
                 return f"its logits change by {changed} where a chunk scores what follows"
     except _UNFIT as error:

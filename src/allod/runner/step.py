@@ -251,25 +251,15 @@ class MlxRunner:
             else:
                 tokens = prefill.tokens + ends.get(prefill.state, ())
                 parts[prefill.state] = Part(tokens, reading, is_end=prefill.state in ends)
-        return self._read(parts, worked)
-
-    def _read(self, parts: Mapping[SequenceId, Part], worked: list[object]) -> dict[SequenceId, mx.array]:
         groups = (
             together.groups(list(parts.values()), pads_chunks=self._facts.pads_chunks)
             if self._facts.reads_together
             else [[part] for part in parts.values()]
         )
-        states = {id(part): state for state, part in parts.items()}
-        scored: dict[SequenceId, mx.array] = {}
         for group in groups:
-            found = together.read(self._network, group, self._facts.vocabulary)
-            scored |= {
-                states[id(part)]: scores
-                for part, scores in zip(group, found, strict=True)
-                if scores is not None
-            }
+            together.read(self._network, group, self._facts.vocabulary)
             worked += self._send([part.reading for part in group])
-        return scored
+        return {state: part.scores for state, part in parts.items() if part.scores is not None}
 
     def _send(self, readings: Sequence[Reading]) -> list[object]:
         """Let the device begin with what was read."""

@@ -22,7 +22,7 @@ _LEAST_FILLED = 7 / 8
 _PADDING_TOKEN: TokenId = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Part:
     """What is read of one prompt.
 
@@ -30,11 +30,13 @@ class Part:
         tokens: its chunk, which has no pictures.
         reading: how far it is.
         is_end: the chunk's last token is the prompt's, and what follows it is scored.
+        scores: (1, V) of what follows, once it was read.
     """
 
     tokens: tuple[TokenId, ...]
     reading: Reading
     is_end: bool = False
+    scores: mx.array | None = None
 
 
 def groups(parts: Sequence[Part], *, pads_chunks: bool) -> list[list[Part]]:
@@ -54,28 +56,26 @@ def groups(parts: Sequence[Part], *, pads_chunks: bool) -> list[list[Part]]:
     return [few for group in found for few in _in_few_shapes(group, pads_chunks=pads_chunks)]
 
 
-def read(network: Network, parts: Sequence[Part], vocabulary: int) -> list[mx.array | None]:
-    """Read the chunks of prompts that have read equally much; their readings are advanced.
+def read(network: Network, parts: Sequence[Part], vocabulary: int) -> None:
+    """Read the chunks of prompts that have read equally much: their readings are advanced, ends scored.
 
     Args:
         network: the model.
         parts: the chunks.
         vocabulary: V, how many tokens it scores.
-
-    Returns:
-        (1, V) scores of each part that is an end.
     """
     if len(parts) == 1:
-        return [_read_alone(network, parts[0], vocabulary)]
+        _read_alone(network, parts[0], vocabulary)
+        return
     before = parts[0].reading.extent
     longest = max(len(part.tokens) for part in parts)
     padded = [[*part.tokens, *[_PADDING_TOKEN] * (longest - len(part.tokens))] for part in parts]
     state = caches.stack([part.reading.state for part in parts], network.make_state())
-    found: list[mx.array | None] = [None] * len(parts)
     if any(part.is_end for part in parts):
         places = [len(part.tokens) - 1 for part in parts]
         scored = heads.scores(network, mx.array(padded), state, places, vocabulary)
-        found = [scored[row : row + 1] if part.is_end else None for row, part in enumerate(parts)]
+        for row, part in enumerate(parts):
+            part.scores = scored[row : row + 1] if part.is_end else None
     else:
         network.logits(mx.array(padded), state)
     for row, part in enumerate(parts):
@@ -83,17 +83,15 @@ def read(network: Network, parts: Sequence[Part], vocabulary: int) -> list[mx.ar
         extent = before.more(count)
         part.reading.state = caches.unstack(state, row, longest - count, extent.length, network.make_state())
         part.reading.extent = extent
-    return found
 
 
-def _read_alone(network: Network, part: Part, vocabulary: int) -> mx.array | None:
+def _read_alone(network: Network, part: Part, vocabulary: int) -> None:
     count, reading = len(part.tokens), part.reading
     if not part.is_end:
         network.read(part.tokens, reading, (), {})
-        return None
-    found = heads.scores(network, mx.array([part.tokens]), reading.state, [count - 1], vocabulary)
+        return
+    part.scores = heads.scores(network, mx.array([part.tokens]), reading.state, [count - 1], vocabulary)
     reading.extent = reading.extent.more(count)
-    return found
 
 
 def _fits(part: Part, group: Sequence[Part], *, pads_chunks: bool) -> bool:

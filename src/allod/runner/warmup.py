@@ -36,9 +36,6 @@ _SAMPLINGS = (
     Sampling(temperature=1.0, repetition_penalty=1.1, frequency_penalty=0.1, top_logprobs=5),
 )
 
-_ANY_VOCABULARY = 0
-"""Nothing is scored."""
-
 _LEAST_TIMED_TOKENS = 32
 _MOST_TIMED_TOKENS = 512
 _TIMED_SECONDS = 0.1
@@ -63,7 +60,7 @@ def warm_up(
     lengths = chunk_lengths(min(max_chunk_tokens, context_tokens))
     pieces = [
         *_chunks(network, lengths, context_tokens),
-        *(_together(network, lengths) if runner.facts.reads_together else ()),
+        *(_together(network, lengths, runner.facts.vocabulary) if runner.facts.reads_together else ()),
         *_alone(network, min(_MOST_ALONE_TOKENS, context_tokens)),
         *_rows(runner, max_rows if runner.facts.batchable else 1),
     ]
@@ -121,12 +118,12 @@ def _chunks(network: Network, lengths: Sequence[int], context_tokens: int) -> Ge
                 yield lambda context=context, length=length: read(context - length, length)
 
 
-def _together(network: Network, lengths: Sequence[int]) -> Generator[Callable[[], None]]:
+def _together(network: Network, lengths: Sequence[int], vocabulary: int) -> Generator[Callable[[], None]]:
     """Chunks of several prompts, of every length and number that are read as one, behind short contexts."""
 
     def read(before: int, length: int, rows: int) -> None:
         parts = [Part((1,) * length, Reading(_held(network, before), Extent(before))) for _ in range(rows)]
-        together.read(network, parts, _ANY_VOCABULARY)
+        together.read(network, parts, vocabulary)
         mx.eval([caches.arrays(part.reading.state) for part in parts])
 
     for length, wanted in product(lengths, (2, 4, 8)):
