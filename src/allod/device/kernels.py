@@ -1,4 +1,4 @@
-"""Where MLX keeps the kernels it compiles for a GPU, and how many plans; told before it is imported."""
+"""How MLX launches kernels on an NVIDIA GPU and where it keeps them: told before it is imported."""
 
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -6,9 +6,12 @@ from pathlib import Path
 
 from allod.device.settings import DeviceSettings
 
-_LIMITS = {
-    # Graphs of kernels are looked up by their form. Where more forms come in turn than are held, MLX gives up
-    # the process ("cache thrashing"); a server that runs for weeks meets more than the 400 of the default.
+_WAYS = {
+    # Kernels one by one. MLX would gather them into graphs, and make one anew for every sequence of shapes:
+    # a server meets thousands, each waits for its graph once, and they fill memory beside what is counted.
+    "MLX_USE_CUDA_GRAPHS": "0",
+    # For an owner who has graphs on: where more forms of them come in turn than are held, MLX gives up the
+    # process ("cache thrashing"); a server that runs for weeks meets more than the 400 of the default.
     "MLX_CUDA_GRAPH_CACHE_SIZE": "2000",
     # Plans of attention, one for each pair of chunk and context and each size of a row's state.
     "MLX_CUDA_SDPA_CACHE_SIZE": "2048",
@@ -27,4 +30,4 @@ def environment(settings: DeviceSettings, folder: str) -> Mapping[str, str]:
     if settings.kind not in ("auto", "cuda"):
         return {}
     kept = {"MLX_PTX_CACHE_DIR": str(Path(folder) / version("mlx"))} if folder else {}
-    return _LIMITS | kept
+    return _WAYS | kept

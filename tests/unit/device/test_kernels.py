@@ -21,6 +21,11 @@ def test_without_a_folder_mlx_keeps_its_own_place() -> None:
     assert "MLX_PTX_CACHE_DIR" not in environment(DeviceSettings(kind="auto"), "")
 
 
+def test_kernels_are_launched_one_by_one() -> None:
+    """MLX is told not to make graphs of them; an owner's own word comes before ours (`offer`)."""
+    assert environment(DeviceSettings(kind="cuda"), "")["MLX_USE_CUDA_GRAPHS"] == "0"
+
+
 @pytest.mark.parametrize("kind", ["cpu", "metal"])
 def test_other_devices_are_told_nothing(kind: Literal["cpu", "metal"]) -> None:
     """What only CUDA reads is not set where it is not used."""
