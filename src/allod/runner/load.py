@@ -10,6 +10,7 @@ from mlx_lm.utils import load_model
 
 from allod.device.base import Platform
 from allod.runner.form import Terms, bring_into_form, require_fit, size_bytes, widen
+from allod.runner.joint import join
 from allod.runner.loaded import CannotLoad, Config, LoadedModel, not_installed, part
 from allod.runner.network import TextNetwork
 from allod.runner.record import Measuring
@@ -95,6 +96,7 @@ def _load_text(folder: Path, terms: Terms, blind_because: str = "") -> LoadedMod
     require_fit(model, stored_bytes, "stored", terms.budget_bytes)
     network = TextNetwork(model)
     widen(model, terms)
+    join(network, model)
     words = bring_into_form(model, network, terms)
     require_fit(model, stored_bytes, words, terms.budget_bytes)
     mx.eval(model.parameters())

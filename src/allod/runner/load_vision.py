@@ -12,6 +12,7 @@ from mlx_vlm.utils import get_model_type, load_model
 
 from allod.runner.arch.model import VisionLanguageModel, image_token_of
 from allod.runner.form import Terms, bring_into_form, require_fit, size_bytes, widen
+from allod.runner.joint import join
 from allod.runner.loaded import CannotLoad, Config, LoadedModel, gib, text_part, too_large
 from allod.runner.packed import extra_bytes
 from allod.runner.sight import sight_of
@@ -47,7 +48,9 @@ def load(folder: Path, config: Config, terms: Terms) -> LoadedModel:
     needed_bytes = (
         0 if _shortage(model, tower_bytes, cache_bytes, terms.budget_bytes) else tower_bytes + cache_bytes
     )
-    words = bring_into_form(cast("nn.Module", model.language_model), network, terms, needed_bytes)
+    language = cast("nn.Module", model.language_model)
+    join(network, language)
+    words = bring_into_form(language, network, terms, needed_bytes)
     blind_because = _shortage(model, tower_bytes, cache_bytes, terms.budget_bytes)
     if blind_because and terms.settings.vision == "on":
         raise CannotLoad(f"{blind_because}; or set runner.vision to auto, and it is served without")
