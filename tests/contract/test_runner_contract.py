@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from msgspec import structs
 from tests.scaffolding.families import DEVICE, write_byte_tokenizer, write_random_model
 
 from allod.core.ids import SegmentId, SequenceId, TokenId
@@ -35,7 +36,7 @@ from allod.device.choose import choose
 from allod.runner.load import load
 from allod.runner.loaded import LoadedModel
 from allod.runner.masks import Masks
-from allod.runner.probe import measure, with_few_shapes
+from allod.runner.probe import measure, with_few_shapes, with_groups
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
 from allod.testing.models import tiny_facts
@@ -44,6 +45,8 @@ from allod.testing.runner import FakeRunner
 Factory = Callable[[], Runner]
 
 BUDGET_BYTES = 2**31
+BOUNDS = (4, 12)
+"""Short prompts, those between, and long ones are a group each."""
 
 
 @cache
@@ -75,30 +78,38 @@ class FewShapes:
 
 
 @cache
-def measured_model(family: str, *, few_shapes: bool) -> tuple[LoadedModel, ModelFacts]:
+def measured_model(family: str, *, few_shapes: bool, groups: bool) -> tuple[LoadedModel, ModelFacts]:
     """A small model and its facts, which take longer to measure than most tests take with them."""
     loaded = random_model(family)
+    if groups:
+        loaded = with_groups(loaded)
+        assert loaded.groups_rows
     if few_shapes:
         loaded = with_few_shapes(loaded, cast("Platform", FewShapes(choose(DEVICE))))
         assert loaded.pads_chunks
     facts = measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048)
     assert facts.reads_together == (family != "qwen3_next")
     assert facts.scores_chunks == (family != "qwen3_next")
-    return loaded, facts
+    assert bool(facts.group_bounds_tokens) == groups
+    return loaded, structs.replace(facts, group_bounds_tokens=BOUNDS if groups else ())
 
 
-def mlx_runner(family: str, *, few_shapes: bool = False) -> Runner:
-    loaded, facts = measured_model(family, few_shapes=few_shapes)
+def mlx_runner(family: str, *, few_shapes: bool = False, groups: bool = False) -> Runner:
+    loaded, facts = measured_model(family, few_shapes=few_shapes, groups=groups)
     return MlxRunner(loaded.network, facts, Masks(byte_tokenizer(), facts.vocabulary))
 
 
 RUNNERS: dict[str, Factory] = {
     "fake": lambda: FakeRunner(tiny_facts()),
     "fake, alone": lambda: FakeRunner(tiny_facts(batchable=False, alone_because="recurrent")),
+    "fake, groups": lambda: FakeRunner(tiny_facts(group_bounds_tokens=BOUNDS)),
     "mlx, full attention": partial(mlx_runner, "llama"),
+    "mlx, full attention, groups": partial(mlx_runner, "llama", groups=True),
     "mlx, sliding window": partial(mlx_runner, "gemma3_text"),
     "mlx, full attention, few shapes": partial(mlx_runner, "llama", few_shapes=True),
-    "mlx, sliding window, few shapes": partial(mlx_runner, "gemma3_text", few_shapes=True),
+    "mlx, sliding window, few shapes, groups": partial(
+        mlx_runner, "gemma3_text", few_shapes=True, groups=True
+    ),
     "mlx, recurrent": partial(mlx_runner, "qwen3_next"),
 }
 

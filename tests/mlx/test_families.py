@@ -6,16 +6,18 @@ import mlx.core as mx
 import mlx.nn as nn
 import pytest
 from mlx_lm.generate import generate_step
+from msgspec import structs
 from tests.scaffolding.families import DEVICE, FAMILIES, VOCABULARY, write_random_model
 
 from allod.core.ids import SequenceId
 from allod.core.sampling import Sampling
 from allod.core.step import Join, ModelFacts, Prefill, StepPlan
 from allod.device.choose import choose
+from allod.runner.grouped import GroupedNetwork
 from allod.runner.load import load
 from allod.runner.loaded import LoadedModel
 from allod.runner.network import TextNetwork
-from allod.runner.probe import measure
+from allod.runner.probe import measure, with_groups
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
 
@@ -24,6 +26,10 @@ pytestmark = [pytest.mark.mlx, pytest.mark.slow]
 BUDGET_BYTES = 2**31
 STEPS = 24
 LENGTHS = (1, 2, 5, 40, 70)
+GROUP_BOUNDS = (2, 60)
+IN_GROUPS = {"gemma3_text", "gpt_oss", "llama", "qwen3", "qwen3_moe"}
+"""Families whose layers hand keys and values straight to MLX's attention."""
+
 GREEDY = Sampling(temperature=0.0)
 TIE_MARGIN = 1e-3
 """Two logits closer than this may change order when a product is summed in another order."""
@@ -37,12 +43,14 @@ def prompt_of(length: int) -> list[int]:
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     folder: Path = tmp_path_factory.mktemp("families") / request.param
     write_random_model(request.param, folder)
-    return load(folder, RunnerSettings(), choose(DEVICE), BUDGET_BYTES)
+    return with_groups(load(folder, RunnerSettings(), choose(DEVICE), BUDGET_BYTES))
 
 
 @pytest.fixture(scope="module")
 def facts(loaded: LoadedModel) -> ModelFacts:
-    return measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048)
+    """With as many groups of rows as the lengths here fill, where the family can."""
+    facts = measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048)
+    return structs.replace(facts, group_bounds_tokens=GROUP_BOUNDS if facts.group_bounds_tokens else ())
 
 
 @pytest.fixture
@@ -51,8 +59,10 @@ def runner(loaded: LoadedModel, facts: ModelFacts) -> MlxRunner:
 
 
 def module_of(loaded: LoadedModel) -> nn.Module:
-    assert isinstance(loaded.network, TextNetwork)
-    return loaded.network.model
+    network = loaded.network
+    inner = network.around if isinstance(network, GroupedNetwork) else network
+    assert isinstance(inner, TextNetwork)
+    return inner.model
 
 
 def reference(loaded: LoadedModel, prompt: list[int], steps: int) -> list[int]:
@@ -86,6 +96,12 @@ def test_every_family_here_can_be_batched_and_kept(runner: MlxRunner) -> None:
     facts = runner.facts
     assert (facts.alone_because, facts.unkept_because, facts.unstored_because) == ("", "", "")
     assert runner.facts.vocabulary == VOCABULARY
+
+
+def test_rows_are_in_groups_where_that_can_be(facts: ModelFacts, request: pytest.FixtureRequest) -> None:
+    """The load-time trial tells the families apart whose rows can decode in groups by length."""
+    family = request.node.callspec.params["loaded"]
+    assert (facts.group_bounds_tokens == GROUP_BOUNDS) == (family in IN_GROUPS)
 
 
 @pytest.mark.parametrize("length", LENGTHS)

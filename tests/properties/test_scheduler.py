@@ -105,6 +105,7 @@ class EngineMachine(RuleBasedStateMachine):
         layers=st.sampled_from([(FULL,), (FULL, SLIDING), (RECURRENT,)]),
         kept=st.sampled_from([0, 300, 10**6, 10**6]),
         scores=st.booleans(),
+        bounds=st.sampled_from([(), (4, 16)]),
     )
     def start(
         self,
@@ -117,6 +118,7 @@ class EngineMachine(RuleBasedStateMachine):
         layers: tuple[LayerState, ...],
         kept: int,
         scores: bool,
+        bounds: tuple[int, ...],
     ) -> None:
         facts = tiny_facts(
             vocabulary=VOCABULARY,
@@ -129,6 +131,7 @@ class EngineMachine(RuleBasedStateMachine):
             batchable=batchable,
             alone_because="" if batchable else "recurrent",
             scores_chunks=scores,
+            group_bounds_tokens=bounds,
         )
         limits = EngineSettings(
             max_batch_rows=rows,

@@ -5,12 +5,28 @@ LEAST_CHUNK_TOKENS = 32
 
 LEAST_CONTEXT_TOKENS = 512
 
+FIRST_GROUP_TOKENS = 512
+"""Rows up to this length are padded to one another: so little state costs less than another group."""
+
 _MOST_ROWS = 8
 _FULL_TOKENS = 1024
 """A device has enough to do with so many tokens at a time."""
 
 _FINE_FROM_TOKENS = 512
 """From here on three quarters of a power of two are lengths too, or too much of a chunk would be padding."""
+
+
+def group_bounds(factor: int, most_tokens: int) -> tuple[int, ...]:
+    """The longest prompt of each group of rows but the last: in each, lengths differ by a factor.
+
+    Args:
+        factor: by which, at most; less as rows grow.
+        most_tokens: the longest that a row can be.
+    """
+    bounds = [FIRST_GROUP_TOKENS]
+    while bounds[-1] * factor < most_tokens:
+        bounds.append(bounds[-1] * factor)
+    return tuple(bounds)
 
 
 def padded_chunk(tokens: int) -> int:

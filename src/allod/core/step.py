@@ -10,6 +10,7 @@ its other layers hold (a window, a recurrent state) stands for one position only
 may have that at its end as its tip.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import msgspec
@@ -337,6 +338,8 @@ class ModelFacts(msgspec.Struct, frozen=True):
         pads_chunks: chunks of a prompt are brought to few lengths (`shapes`); others cost more.
         reads_together: chunks of several prompts can be read as one.
         scores_chunks: a prompt's last chunk scores its first token too, so that it should join in that step.
+        group_bounds_tokens: rows decode in groups by the length of their prompts, each padded for itself: the
+            longest of each group but the last. Empty where all are padded to the longest.
         chunk_tokens: length of a chunk that was read to see what it takes; 0 where none was.
         chunk_seconds: what it took.
     """
@@ -361,8 +364,13 @@ class ModelFacts(msgspec.Struct, frozen=True):
     pads_chunks: bool = False
     reads_together: bool = False
     scores_chunks: bool = False
+    group_bounds_tokens: tuple[int, ...] = ()
     chunk_tokens: int = 0
     chunk_seconds: float = 0.0
+
+    def group_of(self, tokens: int) -> int:
+        """The group of a row that begins behind a prompt of so many tokens."""
+        return bisect_left(self.group_bounds_tokens, tokens)
 
 
 class MemoryReading(msgspec.Struct, frozen=True):

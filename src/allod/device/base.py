@@ -35,6 +35,14 @@ class Platform(Protocol):
         ...
 
     @property
+    def row_length_factor(self) -> int:
+        """By which factor prompts of rows may differ in length to be padded to one another.
+
+        A larger one makes fewer groups, each of which attends by itself; a smaller one pads less.
+        """
+        ...
+
+    @property
     def fuses_attention(self) -> bool:
         """Whether prefill attention runs without storing the score matrix."""
         ...

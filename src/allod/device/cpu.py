@@ -18,6 +18,7 @@ class CpuPlatform:
     prepares_shapes = False
     runs_row_kernel = False
     fuses_attention = False
+    row_length_factor = 2
     attention_strip_bytes = 16 * 2**20
 
     @property

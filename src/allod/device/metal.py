@@ -19,6 +19,7 @@ class MetalPlatform:
     prepares_shapes = False
     runs_row_kernel = False
     fuses_attention = False
+    row_length_factor = 2
     attention_strip_bytes = 64 * 2**20
 
     @property

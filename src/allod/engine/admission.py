@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from allod.core.messages import Refused, Submit
 from allod.core.step import ModelFacts
-from allod.engine.memory import Load, MemoryModel
+from allod.engine.memory import Group, Load, MemoryModel
 from allod.engine.picture_admission import PictureAdmission
 from allod.engine.settings import EngineSettings
 
@@ -52,7 +52,7 @@ class Admission:
         rows = len(submit.sequences) if self._facts.batchable else 1
         read_tokens = total_tokens if submit.batch else min(len(submit.tokens), total_tokens)
         load = self._memory.load_of(submit.pictures)
-        return replace(load, rows=rows, longest_tokens=total_tokens, prompt_tokens=read_tokens)
+        return replace(load, groups=(Group(rows, total_tokens),), prompt_tokens=read_tokens)
 
     def _flaw(self, submit: Submit) -> str | None:
         choices, rows = len(submit.sequences), self._settings.max_batch_rows

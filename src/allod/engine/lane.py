@@ -1,9 +1,12 @@
 """One class of work: who waits, the prompts that are read, and the rows that decode."""
 
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from allod.core.ids import SequenceId
 from allod.core.step import Join
+from allod.engine.memory import Group
 from allod.engine.pacing import Beside
 from allod.engine.queue import FairQueue
 from allod.engine.sequence import Choice, Job, Phase
@@ -18,6 +21,7 @@ class Lane:
 
     Attributes:
         queue: jobs that wait.
+        group_of: the group of a row that begins with so many tokens.
         living: every choice that is neither finished nor cancelled.
         rows: choices whose rows the runner holds, in its batch or parked.
         readings: the jobs whose prompts are read or are about to join, in the order of their admission. All
@@ -25,6 +29,7 @@ class Lane:
     """
 
     queue: FairQueue
+    group_of: Callable[[int], int]
     living: dict[SequenceId, Choice] = field(default_factory=dict[SequenceId, Choice])
     rows: dict[SequenceId, Choice] = field(default_factory=dict[SequenceId, Choice])
     readings: list[Job] = field(default_factory=list[Job])
@@ -86,15 +91,19 @@ class Lane:
             self.readings.remove(job)
         return leaving
 
-    def occupied(self) -> tuple[int, int]:
-        """Rows admitted, and the longest that any of them can become.
+    def occupied(self, more: Job | None = None) -> tuple[Group, ...]:
+        """The rows admitted, and those of one more job, in groups.
 
         A prompt that nobody waits for any more counts until it is released.
         """
         admitted = list(self.rows.values())
         for job in self.readings:
             admitted += job.living or job.choices[:1]
-        return len(admitted), max((choice.job.full_tokens for choice in admitted), default=0)
+        admitted += more.living if more else []
+        lengths: defaultdict[int, list[int]] = defaultdict(list)
+        for choice in admitted:
+            lengths[self.group_of(len(choice.job.tokens))].append(choice.job.full_tokens)
+        return tuple(Group(len(each), max(each)) for each in lengths.values())
 
     def is_landed(self) -> bool:
         """Whether no token of a row is still on its way."""

@@ -15,12 +15,24 @@ LEAST_CHUNK_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """Rows that are padded to one length.
+
+    Attributes:
+        rows: how many decode or will.
+        longest_tokens: the longest that any of them can become.
+    """
+
+    rows: int
+    longest_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """A batch as far as memory is concerned.
 
     Attributes:
-        rows: rows that decode or will.
-        longest_tokens: the longest that any of them can become; the others are padded to it.
+        groups: the rows that decode or will.
         prompt_tokens: length of the prompt that is prefilled beside them.
         parked_bytes: state of rows that are kept out of the batch.
         picture_bytes: size of the tensors of the prompt's largest picture.
@@ -28,13 +40,17 @@ class Load:
         kept_bytes: what is kept of other prompts.
     """
 
-    rows: int = 0
-    longest_tokens: int = 0
+    groups: tuple[Group, ...] = ()
     prompt_tokens: int = 0
     parked_bytes: int = 0
     picture_bytes: int = 0
     span_tokens: int = 0
     kept_bytes: int = 0
+
+    @property
+    def rows(self) -> int:
+        """How many rows decode or will."""
+        return sum(group.rows for group in self.groups)
 
 
 class MemoryModel:
@@ -55,9 +71,9 @@ class MemoryModel:
         capacity = -(-tokens // step) * step
         return sum(layer.held_bytes(capacity) for layer in self._facts.layers)
 
-    def batch_bytes(self, rows: int, longest_tokens: int) -> int:
-        """State of a batch, every row padded to the longest."""
-        return rows * self.row_bytes(longest_tokens)
+    def batch_bytes(self, groups: Sequence[Group]) -> int:
+        """State of a batch, every row padded to the longest of its group."""
+        return sum(group.rows * self.row_bytes(group.longest_tokens) for group in groups)
 
     def load_of(self, pictures: Sequence[PictureSpan]) -> Load:
         """What a prompt's pictures add to a load."""
@@ -72,7 +88,7 @@ class MemoryModel:
         """Weights, state, pictures and activations, with prefill chunks as small as they may become."""
         least = min(LEAST_CHUNK_TOKENS, self._max_chunk_tokens, load.prompt_tokens - 1)
         reading = max(least, load.span_tokens) * self._chunk_token_bytes(load.prompt_tokens)
-        decoding = load.rows * self._chunk_token_bytes(load.longest_tokens)
+        decoding = sum(group.rows * self._chunk_token_bytes(group.longest_tokens) for group in load.groups)
         # Looking at a picture goes on over steps that decode, and holds what it has of it meanwhile.
         return self._held_bytes(load) + max(reading, decoding + self._looking_bytes(load))
 
@@ -93,7 +109,7 @@ class MemoryModel:
         return min(self._max_chunk_tokens, (self._facts.budget_bytes - self._held_bytes(load)) // each)
 
     def _held_bytes(self, load: Load) -> int:
-        rows_bytes = self.batch_bytes(load.rows, load.longest_tokens)
+        rows_bytes = self.batch_bytes(load.groups)
         sight = self._facts.sight
         pictures_bytes = sight.cache_bytes if sight else 0
         return self._facts.weights_bytes + rows_bytes + load.parked_bytes + pictures_bytes + load.kept_bytes

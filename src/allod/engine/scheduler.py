@@ -83,7 +83,8 @@ class Scheduler:
         self._memory = MemoryModel(facts, settings.max_prefill_chunk_tokens)
         self._admission = Admission(facts, settings, self._memory)
         self._interactive, self._batch = (
-            Lane(FairQueue(settings.max_queued_requests, settings.max_queued_tokens)) for _ in range(2)
+            Lane(FairQueue(settings.max_queued_requests, settings.max_queued_tokens), facts.group_of)
+            for _ in range(2)
         )
         self._running = self._interactive
         self._drain = DrainRate()
@@ -123,7 +124,7 @@ class Scheduler:
             prefilling=sum(len(lane.readings) for lane in self._lanes),
             queued=sum(len(lane.queue) for lane in self._lanes),
             queued_tokens=sum(lane.queue.tokens for lane in self._lanes),
-            reserved_bytes=sum(self._memory.batch_bytes(*lane.occupied()) for lane in self._lanes),
+            reserved_bytes=sum(self._memory.batch_bytes(lane.occupied()) for lane in self._lanes),
             parked=sum(len(lane.rows) for lane in self._lanes if lane is not self._running),
             picture_bytes=self._looking.held_bytes,
             seen_pictures=self._looking.seen_count,
@@ -302,15 +303,10 @@ class Scheduler:
 
     def _load(self, job: Job | None) -> Load:
         """What all takes that was admitted to the lane that runs, with one more job."""
-        rows, longest_tokens = self._running.occupied()
-        jobs = self._running.readings
-        if job is not None:
-            rows, longest_tokens = rows + len(job.living), max(longest_tokens, job.full_tokens)
-            jobs = [*jobs, job]
+        jobs = [*self._running.readings, *([job] if job else [])]
         return replace(
             self._memory.load_of([span for each in jobs for span in each.pictures]),
-            rows=rows,
-            longest_tokens=longest_tokens,
+            groups=self._running.occupied(job),
             prompt_tokens=max((len(each.tokens) for each in jobs), default=0),
         )
 
@@ -352,7 +348,7 @@ class Scheduler:
 
     def _beside_parked(self, load: Load) -> Load:
         parked = [lane.occupied() for lane in self._lanes if lane is not self._running]
-        return replace(load, parked_bytes=sum(self._memory.batch_bytes(*each) for each in parked))
+        return replace(load, parked_bytes=sum(self._memory.batch_bytes(each) for each in parked))
 
     def _emit(self, choice: Choice, sampled: Sampled, now_seconds: float) -> Emission:
         finish = choice.accept(sampled.token)

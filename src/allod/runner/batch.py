@@ -2,74 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import mlx.core as mx
 
 from allod.core.ids import SequenceId
-from allod.runner import caches
+from allod.runner import caches, grouped
 from allod.runner.caches import RowState
 from allod.runner.network import Extent, Source
 from allod.runner.sampling import Sampler
 
 
 @dataclass(slots=True)
+class Group:
+    """Rows that are padded to one length.
+
+    Attributes:
+        place: which group; those of a batch are in this order.
+        rows: how many.
+        state: of a single row unbatched, of several batched.
+    """
+
+    place: int
+    rows: int
+    state: RowState
+
+    def take_in(self, other: Group) -> None:
+        """Append the rows of another group, which is of no use afterwards."""
+        state = self._batched()
+        caches.extend(state, other._batched())
+        self.state, self.rows = state, self.rows + other.rows
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop every row but these, which are not all."""
+        if len(rows) == 1:
+            self.state = caches.take(self.state, rows[0])
+        else:
+            caches.keep(self.state, rows)
+        self.rows = len(rows)
+
+    def row(self, row: int) -> Group:
+        """A copy of one row."""
+        return Group(self.place, 1, caches.take(self.state, row) if self.rows > 1 else self.state)
+
+    def _batched(self) -> RowState:
+        return caches.merge([self.state]) if self.rows == 1 else self.state
+
+
+@dataclass(slots=True)
 class Batch:
-    """Rows that decode, or rest.
+    """Rows that decode, or rest; those of a group stand together.
 
     Attributes:
         last: (B,) the tokens that are read next, on the device: they may still be on their way.
         extents: how much each row has read.
+        groups: whose states they are, in order.
     """
 
     sampler: Sampler
     sequences: list[SequenceId] = field(default_factory=list[SequenceId])
-    state: RowState = field(default_factory=RowState)
+    groups: list[Group] = field(default_factory=list[Group])
     last: mx.array | None = None
     extents: list[Extent] = field(default_factory=list[Extent])
 
+    @property
+    def state(self) -> RowState:
+        """The state of all rows, to be read into; a single row's is its own."""
+        states = [group.state for group in self.groups]
+        if len(states) == 1:
+            return states[0]
+        lengths = [extent.length for extent in self.extents]
+        return grouped.gather(states, [group.rows for group in self.groups], lengths)
+
     def append(self, other: Batch) -> None:
         """Take in the rows of another batch, which is of no use afterwards."""
-        if not self.sequences:
-            self.sampler, self.sequences = other.sampler, other.sequences
-            self.state, self.last, self.extents = other.state, other.last, other.extents
-            return
         if not other.sequences:
+            return
+        if not self.sequences:
+            self.sampler, self.sequences, self.groups = other.sampler, other.sequences, other.groups
+            self.last, self.extents = other.last, other.extents
             return
         assert self.last is not None
         assert other.last is not None
-        self.state = self._batched()
-        caches.extend(self.state, other._batched())
+        order = _order(self.groups, other.groups)
+        self._unite(other.groups)
         self.last = mx.concatenate([self.last, other.last])
         self.sequences += other.sequences
         self.extents += other.extents
         self.sampler.add(other.sampler.rows)
+        if order != list(range(len(order))):
+            self._pick(order)
 
     def drop(self, gone: Collection[SequenceId]) -> None:
         """Forget rows."""
         rows = [row for row, sequence in enumerate(self.sequences) if sequence not in gone]
         if len(rows) == len(self.sequences):
             return
-        if not rows:
-            self.state, self.last = RowState(), None
-        elif len(rows) == 1:
-            self.state = caches.take(self.state, rows[0])
-        else:
-            caches.keep(self.state, rows)
-        self.sequences = [self.sequences[row] for row in rows]
-        self.extents = [self.extents[row] for row in rows]
-        self.sampler.keep(rows)
-        if self.last is not None:
-            self.last = self.last[mx.array(rows)]
+        start = 0
+        for group in self.groups:
+            end = start + group.rows
+            kept = [row - start for row in rows if start <= row < end]
+            if kept and len(kept) < group.rows:
+                group.keep(kept)
+            else:
+                group.rows = len(kept)
+            start = end
+        self.groups = [group for group in self.groups if group.rows]
+        self._pick(rows)
 
     def split(self, wanted: Collection[SequenceId]) -> Batch:
         """Move rows out into a batch of their own; when that is all of them, nothing is copied."""
         taken = Batch(Sampler(self.sampler.vocabulary))
         if set(self.sequences) <= set(wanted):
             taken.append(self)
-            self.sampler, self.sequences = Sampler(taken.sampler.vocabulary), []
-            self.state, self.last, self.extents = RowState(), None, []
+            self.sampler, self.sequences, self.groups = Sampler(taken.sampler.vocabulary), [], []
+            self.last, self.extents = None, []
             return taken
         for row, sequence in enumerate(self.sequences):
             if sequence in wanted:
@@ -77,22 +126,57 @@ class Batch:
         self.drop(wanted)
         return taken
 
-    def _row(self, row: int) -> Batch:
-        assert self.last is not None
-        sampler = Sampler(self.sampler.vocabulary, [self.sampler.rows[row]])
-        state = caches.take(self.state, row)
-        last, extents = self.last[row : row + 1], [self.extents[row]]
-        return Batch(sampler, [self.sequences[row]], state, last, extents)
-
     def source(self, sequence: SequenceId) -> Source:
         """A row, to keep a part of."""
         row = self.sequences.index(sequence)
-        return Source(self.state, self.extents[row], None if len(self.sequences) == 1 else row)
+        group, within = self._place(row)
+        return Source(group.state, self.extents[row], None if group.rows == 1 else within)
 
     def advance(self, tokens: mx.array, count: int = 1) -> None:
         """Every row has read so many tokens, its last one first, and reads this one next: (B,)."""
         self.last = tokens
         self.extents = [extent.more(count) for extent in self.extents]
 
-    def _batched(self) -> RowState:
-        return caches.merge([self.state]) if len(self.sequences) == 1 else self.state
+    def _unite(self, others: Sequence[Group]) -> None:
+        own = {group.place: group for group in self.groups}
+        for group in others:
+            if group.place in own:
+                own[group.place].take_in(group)
+            else:
+                own[group.place] = group
+        self.groups = [own[place] for place in sorted(own)]
+
+    def _pick(self, rows: Sequence[int]) -> None:
+        """Let all but the states be those of these rows, in this order."""
+        self.sequences = [self.sequences[row] for row in rows]
+        self.extents = [self.extents[row] for row in rows]
+        self.sampler.keep(rows)
+        if self.last is not None:
+            self.last = self.last[mx.array(rows)] if rows else None
+
+    def _row(self, row: int) -> Batch:
+        assert self.last is not None
+        group, within = self._place(row)
+        sampler = Sampler(self.sampler.vocabulary, [self.sampler.rows[row]])
+        last, extents = self.last[row : row + 1], [self.extents[row]]
+        return Batch(sampler, [self.sequences[row]], [group.row(within)], last, extents)
+
+    def _place(self, row: int) -> tuple[Group, int]:
+        """The group of a row, and its place there."""
+        start = 0
+        for group in self.groups:
+            if row < start + group.rows:
+                return group, row - start
+            start += group.rows
+        raise IndexError(row)
+
+
+def _order(own: Sequence[Group], other: Sequence[Group]) -> list[int]:
+    """Where rows of two batches, one behind the other, come from when those of a group stand together."""
+    found: list[tuple[int, int, range]] = []
+    for which, groups in enumerate((own, other)):
+        start = sum(group.rows for group in own) if which else 0
+        ends = accumulate((group.rows for group in groups), initial=start)
+        for group, begin in zip(groups, ends, strict=False):
+            found.append((group.place, which, range(begin, begin + group.rows)))
+    return [row for _, _, rows in sorted(found, key=lambda each: each[:2]) for row in rows]

@@ -28,6 +28,7 @@ class LoadedModel:
         sight: what pictures cost; None for a model that does not see.
         blind_because: why a model that could see does not; empty else.
         pads_chunks: the network brings chunks of a prompt to few lengths.
+        groups_rows: the network takes rows in groups by length.
     """
 
     network: Network
@@ -37,6 +38,7 @@ class LoadedModel:
     sight: Sight | None = None
     blind_because: str = ""
     pads_chunks: bool = False
+    groups_rows: bool = False
 
     def number(self, *names: str, default: int) -> int:
         """The first of these config entries that is a positive integer."""

@@ -17,11 +17,13 @@ from mlx_lm.models import cache as kinds
 from mlx_lm.models.cache import KVCache
 
 from allod.core.ids import SegmentId, SequenceId
+from allod.core.shapes import group_bounds
 from allod.core.step import Keep, LayerState, ModelFacts, Restore
 from allod.device.base import Platform
 from allod.runner import caches, together
 from allod.runner.blocks import packed, unpacked
 from allod.runner.caches import RowState, why_unpadded
+from allod.runner.grouped import GroupedNetwork, gather
 from allod.runner.loaded import LoadedModel
 from allod.runner.network import Network, Reading, Source
 from allod.runner.padding import PaddedNetwork
@@ -91,6 +93,9 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
         pads_chunks=loaded.pads_chunks,
         reads_together=reads_alike and not _why_together_disagree(loaded.network, vocabulary),
         scores_chunks=reads_alike and not _why_scores_disagree(loaded.network, vocabulary),
+        group_bounds_tokens=(
+            group_bounds(platform.row_length_factor, context_tokens) if loaded.groups_rows else ()
+        ),
     )
     del state
     mx.clear_cache()
@@ -99,7 +104,18 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
 
 def fitted(loaded: LoadedModel, platform: Platform) -> LoadedModel:
     """A model that does what pays on a platform, where it says the same then."""
-    return with_few_shapes(with_row_kernel(loaded, platform), platform)
+    return with_few_shapes(with_row_kernel(with_groups(loaded), platform), platform)
+
+
+def with_groups(loaded: LoadedModel) -> LoadedModel:
+    """Let a model's rows decode in groups by length, where they say the same then."""
+    network = GroupedNetwork(loaded.network)
+    state, vocabulary, _ = _first_state(network)
+    reason = caches.why_alone(state) or _why_groups_disagree(network, vocabulary)
+    if reason:
+        log.info("rows are padded to the longest of all: %s", reason)
+        return loaded
+    return replace(loaded, network=network, groups_rows=True)
 
 
 def with_row_kernel(loaded: LoadedModel, platform: Platform) -> LoadedModel:
@@ -180,6 +196,24 @@ def _why_rows_disagree(network: Network, vocabulary: int) -> str:
     for row, own in enumerate(alone):
         if changed := _changed(together[row], own[0]):
             return f"its logits change by {changed} when rows share a step"
+    return ""
+
+
+def _why_groups_disagree(network: Network, vocabulary: int) -> str:
+    prompts = [[token % vocabulary for token in prompt] for prompt in (*_PROMPTS, _PROMPTS[1][::-1])]
+    last, lengths = [prompt[-1] for prompt in prompts], [len(prompt) - 1 for prompt in prompts]
+    try:
+        reference = _as_rows(network, prompts)
+        states = [_prefilled(network, prompt) for prompt in prompts]
+        groups = [caches.merge(states[:2]), states[2]]
+        for step, tokens in enumerate((last, *([token] * len(last) for token in _CONTINUATION))):
+            now = [length + step for length in lengths]
+            state = gather(groups, (2, 1), now)
+            found = network.logits(mx.array(tokens)[:, None], state, mx.array(now, dtype=mx.int32))[:, -1]
+            if changed := _changed(found, reference[:, step]):
+                return f"its logits change by {changed} when rows are in groups"
+    except _UNFIT as error:
+        return f"its rows cannot be in groups: {error}"
     return ""
 
 

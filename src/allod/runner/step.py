@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never, cast
@@ -31,7 +32,7 @@ from allod.core.step import (
     StepResult,
 )
 from allod.runner import caches, together
-from allod.runner.batch import Batch
+from allod.runner.batch import Batch, Group
 from allod.runner.drafts import DraftFlight
 from allod.runner.gallery import Gallery
 from allod.runner.masks import Follower, Masks, allowed
@@ -193,26 +194,34 @@ class MlxRunner:
             joins: which.
             ahead: how many tokens they have read of those that rows read in this step.
         """
+        arriving: defaultdict[int, list[Join]] = defaultdict(list)
+        for join in joins:
+            if join.state not in self._readings:
+                self._readings[join.state] = Reading(self._network.make_state())
+            length = self._readings[join.state].extent.length + 1 - ahead
+            arriving[self._facts.group_of(length)].append(join)
+        for place, group in sorted(arriving.items()):
+            self._batch.append(self._arrivals(place, group, ahead))
+
+    def _arrivals(self, place: int, joins: Sequence[Join], ahead: int) -> Batch:
+        """The rows of prompts of one group."""
         rows: list[SamplerRow] = []
         sequences: list[SequenceId] = []
         readings: list[Reading] = []
         last: list[TokenId] = []
         for join in joins:
-            reading = self._readings.pop(join.state, None) or Reading(self._network.make_state())
+            reading = self._readings.pop(join.state)
             for sequence, sampling in join.sequences:
                 rows.append(self._start(sampling, join))
                 sequences.append(sequence)
                 readings.append(reading)
                 last.append(join.last_token)
         states = [reading.state for reading in readings]
-        arrivals = Batch(
-            Sampler(self._facts.vocabulary, rows),
-            sequences,
-            states[0] if len(states) == 1 else caches.absorb(states),
-            mx.array(last, dtype=mx.int32),
-            [reading.extent.until(reading.extent.length - ahead) for reading in readings],
-        )
-        self._batch.append(arrivals)
+        state = states[0] if len(states) == 1 else caches.absorb(states)
+        extents = [reading.extent.until(reading.extent.length - ahead) for reading in readings]
+        last_tokens = mx.array(last, dtype=mx.int32)
+        sampler = Sampler(self._facts.vocabulary, rows)
+        return Batch(sampler, sequences, [Group(place, len(rows), state)], last_tokens, extents)
 
     def _start(self, sampling: Sampling, join: Join) -> SamplerRow:
         row = SamplerRow.start(sampling, join.prompt, self._facts.vocabulary)
@@ -298,10 +307,16 @@ class MlxRunner:
         logits: list[mx.array] = []
         if batch.last is not None:
             logits.append(self._network.logits(batch.last[:, None], batch.state, self._places())[:, -1, :])
-        if ahead := [join for join in joins if join.state in scored]:
-            self._join(ahead, ahead=1)
-            logits += [scored[join.state] for join in ahead for _ in join.sequences]
-        return self._choose(logits[0] if len(logits) == 1 else mx.concatenate(logits))
+        ahead = [join for join in joins if join.state in scored]
+        if not ahead:
+            return self._choose(logits[0])
+        order = [*batch.sequences, *(sequence for join in ahead for sequence, _ in join.sequences)]
+        logits += [scored[join.state] for join in ahead for _ in join.sequences]
+        self._join(ahead, ahead=1)
+        whole = logits[0] if len(logits) == 1 else mx.concatenate(logits)
+        if order != batch.sequences:  # rows of a group stand together, wherever they came from
+            whole = whole[mx.array([order.index(sequence) for sequence in batch.sequences])]
+        return self._choose(whole)
 
     def _choose(self, logits: mx.array) -> Choice:
         batch = self._batch

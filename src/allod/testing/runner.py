@@ -59,11 +59,12 @@ class FakeCosts:
 
 @dataclass(slots=True)
 class _Row:
-    """A row of the batch; `pending` is the token it reads next."""
+    """A row of the batch; `pending` is the token it reads next, `group` that of rows of its length."""
 
     history: History
     sampling: Sampling
     pending: TokenId
+    group: int
     said: int = 0
 
 
@@ -254,7 +255,8 @@ class FakeRunner:
             places = (self._rows, self._parked, self._states)
             require(all(sequence not in place for place in places), f"{sequence} joins, but is already there")
             self._require_tokens((join.last_token,))
-            self._rows[sequence] = _Row(history.copy(), sampling, join.last_token, len(join.said))
+            group = self._facts.group_of(history.length + 1)
+            self._rows[sequence] = _Row(history.copy(), sampling, join.last_token, group, len(join.said))
 
     def _require_prompt(self, join: Join, history: History) -> None:
         if not any(sampling.needs_history for _, sampling in join.sequences):
@@ -338,17 +340,14 @@ class FakeRunner:
     def _held_bytes(self) -> int:
         rows_bytes = self._padded_bytes(self._rows) + self._padded_bytes(self._parked)
         states_bytes = sum(self._state_bytes(state.length) for state in self._states.values())
-        return (
-            self._facts.weights_bytes
-            + rows_bytes
-            + states_bytes
-            + self._gallery.held_bytes
-            + self._shelf.held_bytes
-        )
+        kept_bytes = self._gallery.held_bytes + self._shelf.held_bytes
+        return self._facts.weights_bytes + rows_bytes + states_bytes + kept_bytes
 
     def _padded_bytes(self, rows: Mapping[SequenceId, _Row]) -> int:
-        longest_tokens = max((row.history.length for row in rows.values()), default=0)
-        return len(rows) * self._state_bytes(longest_tokens)
+        groups: dict[int, list[int]] = {}
+        for row in rows.values():
+            groups.setdefault(row.group, []).append(row.history.length)
+        return sum(len(each) * self._state_bytes(max(each)) for each in groups.values())
 
     def _state_bytes(self, tokens: int) -> int:
         step = self._facts.capacity_step_tokens

@@ -6,11 +6,13 @@ from hypothesis import strategies as st
 from allod.core.shapes import (
     LEAST_CHUNK_TOKENS,
     chunk_lengths,
+    group_bounds,
     padded_chunk,
     padded_context,
     rows_together,
     whole_chunk,
 )
+from allod.testing.models import tiny_facts
 
 TOKENS = st.integers(1, 100_000)
 
@@ -71,3 +73,18 @@ def test_the_lengths_are_all_that_chunks_come_to(most: int) -> None:
 def test_context_is_at_most_twice_what_is_there(tokens: int) -> None:
     """A chunk looks past at most as many keys as there are, once there are enough for that to matter."""
     assert tokens <= padded_context(tokens) <= max(512, 2 * tokens - 1)
+
+
+@given(st.integers(2, 8), st.integers(1, 200_000), st.data())
+def test_lengths_of_a_group_differ_by_the_factor_at_most(factor: int, most: int, data: st.DataObject) -> None:
+    """Beyond the first group, whose rows are short anyway; and all lengths have a group."""
+    facts = tiny_facts(group_bounds_tokens=group_bounds(factor, most))
+    one, other = sorted(data.draw(st.tuples(st.integers(1, most), st.integers(1, most))))
+    assert facts.group_of(one) <= facts.group_of(other) <= len(facts.group_bounds_tokens)
+    if facts.group_of(one) == facts.group_of(other) > 0:
+        assert other <= factor * one
+
+
+def test_without_bounds_all_rows_are_one_group() -> None:
+    """A model whose rows cannot be in groups pads them to the longest."""
+    assert {tiny_facts().group_of(tokens) for tokens in (1, 600, 10**6)} == {0}

@@ -13,6 +13,7 @@ class Machine:
     tries_ways = False
     prepares_shapes = False
     runs_row_kernel = False
+    row_length_factor = 2
     fuses_attention = True
     attention_strip_bytes = 1
 

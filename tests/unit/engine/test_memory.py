@@ -1,12 +1,14 @@
 """Bytes of a batch, to the byte."""
 
+from dataclasses import replace
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from allod.core.pictures import Digest, PictureSpan
 from allod.core.step import LayerState, Sight
-from allod.engine.memory import LEAST_CHUNK_TOKENS, Load, MemoryModel
+from allod.engine.memory import LEAST_CHUNK_TOKENS, Group, Load, MemoryModel
 from allod.testing.models import tiny_facts
 
 FULL = LayerState("full", 2, bytes_per_token=10, fixed_bytes=0, window_tokens=None)
@@ -20,7 +22,9 @@ def test_a_row_is_rounded_up_and_windows_stop_growing():
     assert memory.row_bytes(1) == 640 + 7 + 192
     assert memory.row_bytes(64) == 640 + 7 + 192
     assert memory.row_bytes(65) == 1280 + 7 + 300
-    assert memory.batch_bytes(3, 65) == 3 * memory.row_bytes(65)
+    assert memory.batch_bytes([Group(3, 65), Group(2, 1)]) == 3 * memory.row_bytes(65) + 2 * memory.row_bytes(
+        1
+    )
 
 
 def test_need_is_weights_and_state_and_the_larger_transient():
@@ -35,9 +39,9 @@ def test_need_is_weights_and_state_and_the_larger_transient():
         ),
         2048,
     )
-    long_prompt = Load(rows=2, longest_tokens=1100, prompt_tokens=1000)
+    long_prompt = Load((Group(2, 1100),), prompt_tokens=1000)
     assert memory.needed_bytes(long_prompt) == 1000 + 22_000 + LEAST_CHUNK_TOKENS * 1005
-    short_prompt = Load(rows=2, longest_tokens=1100, prompt_tokens=2)
+    short_prompt = Load((Group(2, 1100),), prompt_tokens=2)
     assert memory.needed_bytes(short_prompt) == 1000 + 22_000 + 2 * 1105
 
 
@@ -51,16 +55,16 @@ def test_chunks_shrink_to_what_is_left():
         transient_bytes_per_token=10,
     )
     memory = MemoryModel(model, 512)
-    assert memory.chunk_tokens(Load(1, 1000, 900)) == 512
-    assert memory.chunk_tokens(Load(1, 1600, 900)) == 400
-    assert memory.fits(Load(1, 2000 - LEAST_CHUNK_TOKENS, 900))
-    assert not memory.fits(Load(1, 2001 - LEAST_CHUNK_TOKENS, 900))
+    assert memory.chunk_tokens(Load((Group(1, 1000),), 900)) == 512
+    assert memory.chunk_tokens(Load((Group(1, 1600),), 900)) == 400
+    assert memory.fits(Load((Group(1, 2000 - LEAST_CHUNK_TOKENS),), 900))
+    assert not memory.fits(Load((Group(1, 2001 - LEAST_CHUNK_TOKENS),), 900))
 
 
 def test_without_transients_the_setting_is_the_only_cap():
     """A model that measured none is not divided by."""
     model = tiny_facts(transient_bytes_per_token=0, transient_bytes_per_token_and_context=0)
-    assert MemoryModel(model, 512).chunk_tokens(Load(1, 100, 50)) == 512
+    assert MemoryModel(model, 512).chunk_tokens(Load((Group(1, 100),), 50)) == 512
 
 
 SIGHT = Sight(
@@ -93,21 +97,21 @@ def test_the_largest_picture_counts_and_its_length_only_where_it_is_read_whole()
 
 def test_a_model_that_sees_keeps_room_for_pictures_always():
     """What is on the shelf stays there whoever comes, pictures or not."""
-    assert seeing().needed_bytes(Load(1, 10, 2)) == 1000 + 10 * 10 + 5000 + 5
+    assert seeing().needed_bytes(Load((Group(1, 10),), 2)) == 1000 + 10 * 10 + 5000 + 5
 
 
 def test_looking_takes_its_share_beside_what_decodes():
     """T bytes of tensors take 2 T + T^2 / 2 for the time being, and reading a chunk takes turns with it."""
-    load = Load(rows=3, longest_tokens=10, prompt_tokens=301, picture_bytes=100)
+    load = Load((Group(3, 10),), prompt_tokens=301, picture_bytes=100)
     held = 1000 + 3 * 100 + 5000
     assert seeing().needed_bytes(load) == held + 3 * 5 + 200 + 5000
-    small = Load(rows=3, longest_tokens=10, prompt_tokens=301, picture_bytes=1)
+    small = Load((Group(3, 10),), prompt_tokens=301, picture_bytes=1)
     assert seeing().needed_bytes(small) == held + LEAST_CHUNK_TOKENS * 5
 
 
 def test_a_picture_that_is_read_whole_sets_the_least_chunk():
     """A chunk is as long as the picture, whatever memory would rather have."""
-    load = Load(rows=1, longest_tokens=2000, prompt_tokens=1000, span_tokens=700)
+    load = Load((Group(1, 2000),), prompt_tokens=1000, span_tokens=700)
     assert seeing().needed_bytes(load) == 1000 + 20_000 + 5000 + 700 * 5
 
 
@@ -117,6 +121,8 @@ def test_more_of_anything_never_needs_less(data: st.DataObject, whole: bool):
     numbers = st.integers(0, 2000)
     less = [data.draw(numbers) for _ in range(6)]
     more = [value + data.draw(numbers) for value in less]
+    small, large = (Load((Group(rows, longest),), *others) for rows, longest, *others in (less, more))
+    larger = replace(large, groups=(*large.groups, Group(data.draw(numbers), data.draw(numbers))))
     memory = seeing(whole_spans=whole)
-    assert memory.needed_bytes(Load(*less)) <= memory.needed_bytes(Load(*more))
-    assert memory.chunk_tokens(Load(*less)) >= memory.chunk_tokens(Load(*more))
+    assert memory.needed_bytes(small) <= memory.needed_bytes(large) <= memory.needed_bytes(larger)
+    assert memory.chunk_tokens(small) >= memory.chunk_tokens(large) >= memory.chunk_tokens(larger)
