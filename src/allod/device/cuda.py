@@ -26,10 +26,10 @@ class CudaPlatform:
         return int(mx.device_info()["total_memory"])
 
     def default_budget_bytes(self) -> int:
-        """All but a quarter or 20 GiB, which CUDA takes beside what MLX counts.
+        """All but a quarter or 20 GiB, for what CUDA's libraries take beside what MLX counts.
 
-        MLX keeps a compiled graph for every sequence of shapes that it has seen, up to 2,000: a 27B with 32
-        rows came to 15 GiB of them on an H100.
+        An owner who has MLX make graphs of kernels needs most of that: a 27B with 32 rows came to 15 GiB of
+        them on an H100.
         """
         memory_bytes = self.memory_bytes()
         return memory_bytes - min(memory_bytes // 4, 20 * GIB)
