@@ -182,9 +182,9 @@ class Catalog:
     def _path(self, name: str) -> Path:
         """The only place where a name becomes a path."""
         path = self._root / name
-        if not is_model_name(name) or path.resolve().parent != self._root.resolve():
-            raise ModelNotFound(f"{name[:96]!r} is not a model name")
-        return path
+        if is_model_name(name) and (not path.is_symlink() or path.resolve().parent == self._root.resolve()):
+            return path
+        raise ModelNotFound(f"{name[:96]!r} is not a model name")
 
     def _read(self, name: str) -> ModelCard | None:
         try:

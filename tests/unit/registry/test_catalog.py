@@ -73,6 +73,13 @@ def test_a_link_out_of_the_root_is_not_a_model(catalog: Catalog, checkpoint, tmp
     assert catalog.cards() == ()
 
 
+def test_the_root_may_be_a_link(catalog: Catalog, checkpoint, tmp_path: Path) -> None:
+    """What counts is that a model stays within the root, wherever that is."""
+    card = add(catalog, checkpoint, "a")
+    (tmp_path / "elsewhere").symlink_to(catalog.root)
+    assert Catalog(tmp_path / "elsewhere").named("a") == card
+
+
 def test_removal_leaves_nothing(catalog: Catalog, checkpoint) -> None:
     """A removed model is gone with its bytes, and a damaged one can be removed too."""
     add(catalog, checkpoint, "a")
