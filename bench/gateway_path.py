@@ -152,7 +152,9 @@ class Bench:
     async def _serve(self, number: int) -> None:
         decoder, body = FORMS[self._form]
         data = json.dumps({"model": MODEL, "stream": True, **body}).encode()
-        decoded = decoder(data, Envelope(RequestId(f"req-{number}"), TenantId("local"), ModelName(MODEL)))
+        decoded = decoder(
+            data, Envelope(RequestId(f"req-{number}"), TenantId("local"), lambda: ModelName(MODEL))
+        )
         events = self._backend.generate(decoded.requests[0], self._card)
         answer = StreamedAnswer(
             events, decoded.encoder(Header(str(number), 1, MODEL, 1)), self._feeds, 10.0, {}

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -102,7 +102,7 @@ def compose(settings: Settings, workers: Workers = worker_command) -> Gateway:
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
         await keeper.start()
         await batches.start()
-        loading = asyncio.create_task(preload(residency, resident))
+        loading = asyncio.create_task(preload(residency, prompts.prepare, resident))
         try:
             yield
         finally:
@@ -171,12 +171,22 @@ def preloaded(settings: Settings, catalog: Catalog) -> tuple[ModelCard, ...]:
         raise ConfigurationError(f"api.preload: {error.message}") from error
 
 
-async def preload(host: ModelHost, cards: Sequence[ModelCard]) -> None:
-    """Load models one after the other; one that cannot be loaded does not keep the others waiting."""
+async def preload(
+    host: ModelHost, prepare: Callable[[ModelCard], Coroutine[None, None, None]], cards: Sequence[ModelCard]
+) -> None:
+    """Load models one after the other, and beside each what reads and renders for it.
+
+    One that cannot be loaded does not keep the others waiting.
+
+    Args:
+        host: loads.
+        prepare: makes ready what a model that generates needs outside of its worker.
+        cards: the models.
+    """
     for card in cards:
-        try:
-            await host.load(card)
-        except AllodError as error:
-            _log.error("model %s is not loaded: %s", card.name, error.message)
-        except Exception:  # noqa: BLE001 - a task that nobody awaits until the end
-            _log.exception("model %s is not loaded", card.name)
+        works = [host.load(card), *([prepare(card)] if card.purpose == "text" else [])]
+        for error in await asyncio.gather(*works, return_exceptions=True):
+            if isinstance(error, AllodError):
+                _log.error("model %s is not loaded: %s", card.name, error.message)
+            elif error is not None:
+                _log.error("model %s is not loaded", card.name, exc_info=error)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -70,12 +71,17 @@ async def test_closed_in_the_queue(tmp_path: Path) -> None:
 
 async def test_cancelled_before_it_is_admitted(tmp_path: Path) -> None:
     """A consumer cancelled after the submission went out and before the worker has answered it."""
-    async with house(tmp_path, "--step-seconds", "0.3") as at:
+    async with house(tmp_path, "--step-seconds", "0.01") as at:
         busy = at.stream(ask(max_tokens=LONG))
         await first(busy, TextDelta)
-        waits = asyncio.ensure_future(anext(at.stream(ask(max_tokens=LONG))))
-        await at.until(lambda: (model := at.hosted()) is not None and model.requests == 2)
-        await _cancel(waits)
+        (worker,) = at.pids_of(CARD.name)
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            waits = asyncio.ensure_future(anext(at.stream(ask(max_tokens=LONG))))
+            await at.until(lambda: (model := at.hosted()) is not None and model.requests == 2)
+            await _cancel(waits)
+        finally:
+            os.kill(worker, signal.SIGCONT)
         hosted = at.hosted()
         assert hosted is not None
         assert hosted.requests == 1

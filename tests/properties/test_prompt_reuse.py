@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tests.properties.test_text_tokens import CORPUS, SPECIAL, TOKENIZERS
 from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers
 
-from allod.core.ids import TenantId
+from allod.core.ids import TenantId, TokenId
 from allod.local.reuse import PromptEncoder
 from allod.text.cuts import Encoded
 from allod.text.tokenizer import FileTokenCodec
@@ -62,6 +62,9 @@ class Counting:
         self._codec = CODECS["byte-level"]
         self.read: list[str] = []
 
+    def encode(self, text: str, *, special: bool) -> tuple[TokenId, ...]:
+        return self._codec.encode(text, special=special)
+
     def encoded(self, text: str) -> Encoded:
         self.read.append(text)
         return self._codec.encoded(text)
@@ -76,6 +79,15 @@ def test_a_turn_more_costs_the_turn() -> None:
     encoder.encode(OURS, first + second)
     encoder.encode(THEIRS, first + second)
     assert codec.read == [first, "</s>" + second, first + second]
+
+
+def test_where_a_short_text_can_be_cut_is_not_asked() -> None:
+    """It is read anew in less time than it takes to find out."""
+    codec = Counting()
+    encoder = PromptEncoder(codec, least_characters=20)
+    assert encoder.encode(OURS, "<s>red</s>") == CODECS["byte-level"].encode("<s>red</s>", special=False)
+    encoder.encode(OURS, "<s>red</s>" * 2)
+    assert codec.read == ["<s>red</s>" * 2]
 
 
 def test_what_is_remembered_is_bounded() -> None:

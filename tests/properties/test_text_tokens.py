@@ -83,6 +83,15 @@ def test_any_ids_in_any_cut_stream_to_what_the_whole_decodes_to(name: str, data:
 
 
 @every_codec
+@given(text=texts, begin=st.sampled_from(SPECIAL), special=st.booleans())
+def test_ids_are_the_librarys(name: str, text: str, begin: str, special: bool) -> None:
+    """However a text is encoded, it has the ids that the tokenizers library's plain `encode` gives it."""
+    text = begin + text
+    wanted = TOKENIZERS[name].encode(text, add_special_tokens=special).ids
+    assert list(CODECS[name].encode(text, special=special)) == wanted
+
+
+@every_codec
 @given(data=st.data(), text=texts)
 def test_text_survives_encoding_and_streaming(name: str, data: st.DataObject, text: str) -> None:
     """For ids that encode a text, the stream is what the tokenizers library decodes."""

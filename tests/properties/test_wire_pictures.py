@@ -18,7 +18,7 @@ from allod.wire.dialect import Decoded, Envelope
 from allod.wire.openai.request import decode_chat
 from allod.wire.responses.request import decode_response
 
-ENVELOPE = Envelope(RequestId("r"), TenantId("t"), ModelName("m"))
+ENVELOPE = Envelope(RequestId("r"), TenantId("t"), lambda: ModelName("m"))
 Part = str | bytes
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0\ufffc"), max_size=5)
 files = st.binary(min_size=1, max_size=9)

@@ -14,7 +14,7 @@ from allod.wire.openai.errors import error_body
 from allod.wire.openai.request import decode_chat, decode_completion
 from allod.wire.openai.schema import ChatCompletionRequest, CompletionRequest
 
-ENVELOPE = Envelope(RequestId("r"), TenantId("t"), ModelName("m"))
+ENVELOPE = Envelope(RequestId("r"), TenantId("t"), lambda: ModelName("m"))
 Decode = Callable[[bytes, Envelope], Decoded]
 both = pytest.mark.parametrize("decode", [decode_chat, decode_completion])
 

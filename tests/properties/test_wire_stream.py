@@ -16,7 +16,7 @@ from allod.wire.responses.request import decode_response
 from allod.wire.sse import SseParser, one_line
 
 HEADER = Header("1f", 7, "tiny", 2)
-ENVELOPE = Envelope(RequestId("req-1f"), TenantId("local"), ModelName("tiny"))
+ENVELOPE = Envelope(RequestId("req-1f"), TenantId("local"), lambda: ModelName("tiny"))
 TURN = [{"role": "user", "content": "hi"}]
 SCORE = (ScoredToken(TokenLogprob("x", b"x", -1.0), ()),)
 texts = st.one_of(

@@ -49,8 +49,7 @@ class EmbeddingRoutes:
     async def _read(self, request: Request) -> tuple[bytes, Envelope]:
         """The body, and what is known beside it: without a name, the only model that embeds is meant."""
         body, envelope = await self._generator.read(request)
-        default = self._embeddings.default()
-        return body, replace(envelope, default_model=default.name if default else None)
+        return body, replace(envelope, default_model=self._embeddings.default)
 
 
 def _answer(request: Request, body: bytes, tokens: int, ignored: tuple[str, ...]) -> Response:

@@ -57,7 +57,7 @@ class Generator:
 
     def envelope(self, request: RequestId, tenant: TenantId) -> Envelope:
         """What a decoder is told beside the body."""
-        return envelope_of(self._models, request, tenant)
+        return Envelope(request, tenant, self._models.default)
 
     def open(self, decoded: Decoded) -> tuple[Header, AsyncGenerator[Event, None]]:
         """The head of the answer and its events; nothing runs before the first event is asked for.
@@ -90,12 +90,6 @@ def opened(chat: ChatService, decoded: Decoded) -> tuple[Header, AsyncGenerator[
     card, events = chat.answer_all(decoded.requests)
     choices = sum(request.choices for request in decoded.requests)
     return Header(bare_id(decoded.requests[0].request), int(time.time()), card.name, choices), events
-
-
-def envelope_of(models: ModelService, request: RequestId, tenant: TenantId) -> Envelope:
-    """What a decoder is told beside the body."""
-    default = models.default()
-    return Envelope(request, tenant, default.name if default else None)
 
 
 def ignored_header(ignored: tuple[str, ...]) -> dict[str, str]:

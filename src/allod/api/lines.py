@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
-from allod.api.generate import envelope_of, opened
+from allod.api.generate import opened
 from allod.core.ids import RequestId, TenantId
 from allod.service.chat import ChatService
 from allod.service.embeddings import EmbeddingService
 from allod.service.models import ModelService
-from allod.wire.dialect import Decoded, Decoder
+from allod.wire.dialect import Decoded, Decoder, Envelope
 from allod.wire.embeddings import decode_embeddings, embeddings_body
 from allod.wire.openai.request import decode_chat, decode_completion
 from allod.wire.responses.request import decode_response
@@ -45,7 +45,7 @@ class BatchLines:
         Raises:
             AllodError: there is none.
         """
-        envelope = envelope_of(self._models, request, tenant)
+        envelope = Envelope(request, tenant, self._models.default)
         if endpoint == EMBEDDINGS:
             asked = decode_embeddings(body, envelope)
             card, found = await self._embeddings.embed(asked.request, asked.dimensions)

@@ -116,6 +116,14 @@ class PromptRenderer:
         draft = await self._run(self._draft, request, source, card)
         return await self._run(self._finish, draft, await self._laid_out(draft, card))
 
+    async def prepare(self, card: ModelCard) -> None:
+        """Read a model's tokenizer and template now: that can take half a second of its first request.
+
+        Raises:
+            ModelUnavailable: they cannot be read.
+        """
+        await self._run(self._kit, card)
+
     async def tokens(self, request: GenerationRequest, card: ModelCard) -> tuple[TokenId, ...]:
         """The prompt of a request, as the model reads it.
 
@@ -232,6 +240,9 @@ class PromptRenderer:
         )
 
     def _kit(self, card: ModelCard) -> Kit:
+        kit = self._kits.get(card.name)
+        if kit is not None and kit.card == card:
+            return kit  # without waiting for another model that is being read
         with self._loading:
             kit = self._kits.get(card.name)
             if kit is None or kit.card != card:

@@ -24,6 +24,10 @@ MOST_CHARACTERS = 4 * 2**20
 class CuttingCodec(Protocol):
     """A tokenizer that knows where texts can be cut."""
 
+    def encode(self, text: str, *, special: bool) -> tuple[TokenId, ...]:
+        """Text to tokens; `special` has those in it that the tokenizer adds by itself."""
+        ...
+
     def encoded(self, text: str) -> Encoded:
         """Text to tokens, without what the tokenizer adds by itself."""
         ...
@@ -61,7 +65,7 @@ class PromptEncoder:
             text: any.
         """
         if len(text) < self._least_characters:
-            return self._codec.encoded(text).tokens
+            return self._codec.encode(text, special=False)
         with self._lock:
             known = [(before, found) for (whose, before), found in self._known.items() if whose == tenant]
         encoded = self._continued(known, text)

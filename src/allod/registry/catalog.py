@@ -26,6 +26,7 @@ _STAGING = ".staging-"
 _TRASH = ".trash-"
 _ABANDONED_SECONDS = 24 * 3600
 _KNOWN_SHOWN = 20
+_Stamp = tuple[int, int, int]
 
 
 def is_model_name(name: str) -> bool:
@@ -49,8 +50,9 @@ def model_name_from(text: str) -> str:
 class Catalog:
     """Folders under one root, each holding a model and its `card.json`.
 
-    Nothing is cached: a model that is imported or removed by another process is seen at once.
-    Folders whose name starts with a dot are work in progress and never models.
+    A card is read again when its file has changed, and every question looks whether it has: a model that
+    another process imports, changes or removes is seen at once. Folders whose name starts with a dot are work
+    in progress and never models.
 
     Attributes:
         aliases: other names for them.
@@ -58,6 +60,7 @@ class Catalog:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._read_before: dict[str, tuple[_Stamp, ModelCard]] = {}
         self.aliases = AliasFile(root / ALIASES)
 
     @property
@@ -182,16 +185,25 @@ class Catalog:
     def _path(self, name: str) -> Path:
         """The only place where a name becomes a path."""
         path = self._root / name
-        if not is_model_name(name) or path.resolve().parent != self._root.resolve():
-            raise ModelNotFound(f"{name[:96]!r} is not a model name")
-        return path
+        if is_model_name(name) and (not path.is_symlink() or path.resolve().parent == self._root.resolve()):
+            return path
+        raise ModelNotFound(f"{name[:96]!r} is not a model name")
 
     def _read(self, name: str) -> ModelCard | None:
         try:
-            card = msgspec.json.decode((self._path(name) / CARD_FILE).read_bytes(), type=ModelCard)
+            path = self._path(name) / CARD_FILE
+            stamp = _stamp(path)
+            before = self._read_before.get(name)
+            if before is not None and before[0] == stamp:
+                return before[1]
+            card = msgspec.json.decode(path.read_bytes(), type=ModelCard)
         except (OSError, ModelNotFound, msgspec.MsgspecError):
+            self._read_before.pop(name, None)
             return None
-        return card if card.name == name and card.version == CARD_VERSION else None
+        if card.name != name or card.version != CARD_VERSION:
+            return None
+        self._read_before[name] = stamp, card
+        return card
 
     def _unknown(self, name: str) -> ModelNotFound:
         known = [str(card.name) for card in self.cards()]
@@ -214,6 +226,11 @@ class Catalog:
             )
             if abandoned or entry.name.startswith(_TRASH):
                 shutil.rmtree(entry, ignore_errors=True)
+
+
+def _stamp(path: Path) -> _Stamp:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _age_seconds(entry: Path, now_seconds: float) -> float:

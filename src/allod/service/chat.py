@@ -33,7 +33,7 @@ class ChatService:
             ModelNotFound: the request names a model that is not in the catalogue.
         """
         card = self._card(request)
-        return card, self._backend.generate(self._preferred(request), card)
+        return card, self._backend.generate(self._preferred(request, card), card)
 
     def answer_all(
         self, requests: Sequence[GenerationRequest]
@@ -49,7 +49,7 @@ class ChatService:
         parts: list[Part] = []
         first_choice = 0
         for request in requests:
-            parts.append(Part(self._backend.generate(self._preferred(request), card), first_choice))
+            parts.append(Part(self._backend.generate(self._preferred(request, card), card), first_choice))
             first_choice += request.choices
         return card, merged(parts)
 
@@ -59,7 +59,8 @@ class ChatService:
         Raises:
             AllodError: the request cannot be rendered, or its model is not in the catalogue.
         """
-        return await self._prompts.count(self._preferred(request), self._card(request))
+        card = self._card(request)
+        return await self._prompts.count(self._preferred(request, card), card)
 
     def _card(self, request: GenerationRequest) -> ModelCard:
         card = self._catalog.named(request.model)
@@ -71,9 +72,10 @@ class ChatService:
             )
         return card
 
-    def _preferred(self, request: GenerationRequest) -> GenerationRequest:
+    def _preferred(self, request: GenerationRequest, card: ModelCard) -> GenerationRequest:
         """The request with what its alias prefers, where it says nothing itself."""
-        alias = self._catalog.alias(request.model)
+        is_own_name = card.name == request.model
+        alias = None if is_own_name else self._catalog.alias(request.model)
         if alias is None:
             return request
         source = request.source

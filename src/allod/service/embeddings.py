@@ -10,6 +10,7 @@ from operator import mul
 from allod.core.card import ModelCard
 from allod.core.embedding import EmbeddingRequest, Embeddings
 from allod.core.errors import InvalidRequest
+from allod.core.ids import ModelName
 from allod.core.ports import Embedder
 from allod.service.catalog import CardSource
 
@@ -34,10 +35,10 @@ class EmbeddingService:
         self._catalog = catalog
         self._embedder = embedder
 
-    def default(self) -> ModelCard | None:
+    def default(self) -> ModelName | None:
         """The model to use when a request names none: the only one that embeds, else nothing."""
-        cards = [card for card in self._catalog.cards() if card.purpose == "embedding"]
-        return cards[0] if len(cards) == 1 else None
+        names = [card.name for card in self._catalog.cards() if card.purpose == "embedding"]
+        return names[0] if len(names) == 1 else None
 
     async def embed(
         self, request: EmbeddingRequest, dimensions: int | None = None

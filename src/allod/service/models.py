@@ -2,6 +2,7 @@
 
 from allod.core.card import ModelCard
 from allod.core.hosting import HostedModel
+from allod.core.ids import ModelName
 from allod.core.ports import ModelHost
 from allod.service.catalog import CardSource
 
@@ -36,7 +37,7 @@ class ModelService:
         card = self._catalog.named(name)
         return card, next((model for model in self._host.hosted() if model.name == card.name), None)
 
-    def default(self) -> ModelCard | None:
+    def default(self) -> ModelName | None:
         """The model to use when a request names none: the only one that generates text, else nothing."""
-        cards = [card for card in self._catalog.cards() if card.purpose == "text"]
-        return cards[0] if len(cards) == 1 else None
+        names = [card.name for card in self._catalog.cards() if card.purpose == "text"]
+        return names[0] if len(names) == 1 else None

@@ -71,13 +71,15 @@ class FileTokenCodec:
     def encode(self, text: str, *, special: bool) -> tuple[TokenId, ...]:
         """Text to ids. `special` adds what the tokenizer adds by itself, such as a BOS token.
 
-        Special tokens written out in the text become those tokens, as chat templates need it.
+        Special tokens written out in the text become those tokens, as chat templates need it. The library's
+        `encode` alone would stop all other threads while it works.
         """
-        return tuple(self._encoding(text, special=special).ids)
+        (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=special)
+        return tuple(encoding.ids)
 
     def encoded(self, text: str) -> Encoded:
         """Text to ids, without added ones, and where it could be cut."""
-        encoding = self._encoding(text, special=False)
+        encoding = self._located(text)
         tokens = tuple(encoding.ids)
         cuts: list[Cut] = []
         for place, token in enumerate(tokens):
@@ -101,12 +103,12 @@ class FileTokenCodec:
 
     def located(self, text: str, places: Sequence[int]) -> tuple[tuple[TokenId, ...], tuple[int | None, ...]]:
         """Text to ids, without added ones, and for each index of a character which of the ids it is in."""
-        encoding = self._encoding(text, special=False)
+        encoding = self._located(text)
         return tuple(encoding.ids), tuple(encoding.char_to_token(place) for place in places)
 
-    def _encoding(self, text: str, *, special: bool) -> Encoding:
-        """As the library's `encode`, which alone would stop all other threads while it works."""
-        (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=special)
+    def _located(self, text: str) -> Encoding:
+        """The same ids with their places in the text, which cost a quarter more, without added ones."""
+        (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=False)
         return encoding
 
     def decode(self, tokens: Sequence[TokenId]) -> str:

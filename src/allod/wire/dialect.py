@@ -11,11 +11,18 @@ from allod.core.request import GenerationRequest
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What a request has beside its body; `default_model` serves when the body names no model."""
+    """What a request has beside its body.
+
+    Attributes:
+        request: its id.
+        tenant: who asks.
+        default_model: tells the model of a body that names none, if there is one. Only such a body asks:
+            whoever knows may have to read a whole catalogue.
+    """
 
     request: RequestId
     tenant: TenantId
-    default_model: ModelName | None
+    default_model: Callable[[], ModelName | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,7 @@ def _inputs(
 def _request(
     model: str | None, envelope: Envelope, inputs: tuple[str | tuple[int, ...], ...], fields: tuple[str, ...]
 ) -> EmbeddingRequest:
-    name = envelope.default_model if model is None else ModelName(model)
+    name = envelope.default_model() if model is None else ModelName(model)
     if name is None:
         raise refused("model", "is missing; send the name of a model that embeds, as GET /v1/models lists it")
     return EmbeddingRequest(envelope.request, name, inputs, fields, envelope.tenant)

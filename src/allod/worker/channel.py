@@ -1,4 +1,4 @@
-"""The worker's end of the socket pair: two threads that move bytes, so that the MLX thread never waits."""
+"""The worker's end of the socket pair. Two threads wait for it, so that the MLX thread never does."""
 
 import contextlib
 import queue
@@ -21,15 +21,20 @@ class Closed:
 class Channel:
     """Commands in, reports out, over one connected socket.
 
-    Only the owner's thread calls `receive` and `send`; neither touches the socket itself. A gateway
+    Only the owner's thread calls `receive` and `send`, and neither waits for the socket. A gateway
     that stops reading therefore costs memory here, bounded by what its requests may generate, but
     never a decode step.
+
+    A report goes into the socket at once, as far as that takes it. Another thread would get its turn only
+    when the owner waits for the device, or after the 5 ms that the interpreter lets one thread go on.
     """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._inbox: queue.SimpleQueue[AnyCommand | Closed] = queue.SimpleQueue()
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._left_over = 0  # frames for the writer: counted by the owner's thread alone
+        self._written = 0  # those that it wrote: counted by the writer alone
         self._reader = threading.Thread(target=self._read, name="commands", daemon=True)
         self._writer = threading.Thread(target=self._write, name="reports", daemon=True)
         self._reader.start()
@@ -60,8 +65,13 @@ class Channel:
         return True
 
     def send(self, report: Report) -> None:
-        """Queue a report; returns at once."""
-        self._outbox.put(encode(report))
+        """Send a report, or queue what the socket does not take now; returns at once."""
+        frame = encode(report)
+        if self._left_over == self._written:
+            frame = frame[self._taken(frame) :]
+        if frame:
+            self._left_over += 1
+            self._outbox.put(frame)
 
     def close(self) -> None:
         """Send what is queued, then close the socket."""
@@ -71,6 +81,16 @@ class Channel:
             self._connection.shutdown(socket.SHUT_RDWR)
         self._connection.close()
         self._reader.join()
+
+    def _taken(self, frame: bytes) -> int:
+        """How many bytes of a frame the socket takes without a wait."""
+        try:
+            return self._connection.send(frame, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            # The reader sees the same broken socket and tells the owner.
+            return len(frame)
 
     def _read(self) -> None:
         decoder = command_decoder()
@@ -88,5 +108,5 @@ class Channel:
             try:
                 self._connection.sendall(frame)
             except OSError:
-                # The reader sees the same broken socket and tells the owner.
                 return
+            self._written += 1

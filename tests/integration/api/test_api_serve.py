@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx2
@@ -13,10 +13,11 @@ import pytest
 
 from allod.api.listen import base_url, bind
 from allod.api.settings import ApiSettings
-from allod.app import build, preloaded, serve, worker_command
+from allod.app import build, preload, preloaded, serve, worker_command
 from allod.config import Settings, WorkerSettings
 from allod.core.card import ModelCard
-from allod.core.errors import ConfigurationError
+from allod.core.errors import ConfigurationError, ModelUnavailable
+from allod.core.hosting import HostedModel
 from allod.local.settings import LocalSettings
 from allod.registry.catalog import Catalog
 
@@ -133,6 +134,38 @@ def test_what_is_preloaded(tmp_path: Path, add: Callable[[str], None]) -> None:
         names("three")
     with pytest.raises(ConfigurationError, match=r"local\.max_resident_models"):
         names("one", "two")
+
+
+async def test_what_is_preloaded_is_prepared_beside_it(
+    make_card: Callable[[str], ModelCard], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Prompts of models that generate; whatever fails is told, and the next model has its turn."""
+    done: list[str] = []
+
+    class Host:
+        def hosted(self) -> Sequence[HostedModel]:
+            return ()
+
+        async def inspect(self) -> Sequence[HostedModel]:
+            return ()
+
+        async def load(self, card: ModelCard) -> None:
+            done.append(f"load {card.name}")
+            if card.name == "a":
+                raise ModelUnavailable("no weights")
+
+    async def prepare(card: ModelCard) -> None:
+        done.append(f"prepare {card.name}")
+        if card.name == "b":
+            raise RuntimeError
+
+    embeds = msgspec.structs.replace(make_card("c"), purpose="embedding")
+    await preload(Host(), prepare, (make_card("a"), make_card("b"), embeds))
+    assert done == ["load a", "prepare a", "load b", "prepare b", "load c"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "model a is not loaded: no weights",
+        "model b is not loaded",
+    ]
 
 
 def test_the_command_of_a_worker(tmp_path: Path, add: Callable[[str], None]) -> None:

@@ -1,5 +1,6 @@
 """Requests to prompts."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ import pytest
 from tests.scaffolding.local_house import CARD, ask, card
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
+from allod.core.card import ModelCard
 from allod.core.errors import InvalidRequest, ModelUnavailable
 from allod.core.request import Conversation, Message, RawText, RawTokens
 from allod.local.render import PromptRenderer
@@ -131,8 +133,32 @@ async def test_a_model_is_read_once_and_again_after_an_import(tmp_path: Path) ->
         return tmp_path
 
     renderer = PromptRenderer(folder_of)
+    await renderer.prepare(card("fable", created=1))
     for created in (1, 1, 2):
         await renderer.render(ask(source=RawText("hi")), card("fable", created=created))
     renderer.close()
     assert len(threads) == 2
     assert all(name.startswith("render") for name in threads)
+
+
+async def test_a_model_that_is_read_keeps_no_other_waiting(tmp_path: Path) -> None:
+    """A large tokenizer takes a while."""
+    write_model(tmp_path)
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def folder_of(asked: ModelCard) -> Path:
+        if asked.name == "large":
+            begun.set()
+            assert goes_on.wait(10)
+        return tmp_path
+
+    renderer = PromptRenderer(folder_of)
+    await renderer.prepare(CARD)
+    reading = asyncio.create_task(renderer.prepare(card("large")))
+    await asyncio.to_thread(begun.wait)
+    async with asyncio.timeout(5):
+        await renderer.render(ask(source=RawText("hi")), CARD)
+    assert not reading.done()
+    goes_on.set()
+    await reading
+    renderer.close()

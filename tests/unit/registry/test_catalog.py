@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from allod.core.errors import ImportRefused, ModelNotFound
@@ -28,6 +29,25 @@ def test_cards_are_sorted_and_skip_what_is_damaged(catalog: Catalog, checkpoint)
     (catalog.root / "e" / "card.json").write_text(json.dumps(newer))
     (catalog.root / ".staging-1").mkdir()
     assert catalog.cards() == (cards[1], cards[0])
+
+
+def test_what_another_process_does_is_seen_at_once(catalog: Catalog, checkpoint) -> None:
+    """A card that was read before is not believed when its file was changed, damaged, removed or put back."""
+    card = add(catalog, checkpoint, "a")
+    other, file = Catalog(catalog.root), catalog.root / "a" / "card.json"
+    assert catalog.named("a") == card
+    other.change(msgspec.structs.replace(card, tool_dialect="glm"))
+    assert catalog.named("a").tool_dialect == "glm"
+    good = file.read_bytes()
+    file.write_bytes(b"{")
+    assert catalog.cards() == ()
+    file.unlink()
+    assert catalog.cards() == ()
+    file.write_bytes(good)
+    assert catalog.named("a").tool_dialect == "glm"
+    other.remove("a")
+    with pytest.raises(ModelNotFound):
+        catalog.named("a")
 
 
 def test_an_unknown_name_lists_near_and_known_names(catalog: Catalog, checkpoint) -> None:
@@ -71,6 +91,13 @@ def test_a_link_out_of_the_root_is_not_a_model(catalog: Catalog, checkpoint, tmp
     (catalog.root / "a").rename(tmp_path / "a")
     (catalog.root / "a").symlink_to(tmp_path / "a")
     assert catalog.cards() == ()
+
+
+def test_the_root_may_be_a_link(catalog: Catalog, checkpoint, tmp_path: Path) -> None:
+    """What counts is that a model stays within the root, wherever that is."""
+    card = add(catalog, checkpoint, "a")
+    (tmp_path / "elsewhere").symlink_to(catalog.root)
+    assert Catalog(tmp_path / "elsewhere").named("a") == card
 
 
 def test_removal_leaves_nothing(catalog: Catalog, checkpoint) -> None:

@@ -25,7 +25,7 @@ from allod.wire.embeddings import (
 )
 from allod.wire.openai.errors import error_body
 
-ENVELOPE = Envelope(RequestId("req-1"), TenantId("t"), None)
+ENVELOPE = Envelope(RequestId("req-1"), TenantId("t"), lambda: None)
 VECTORS = (array("f", (0.6, 0.8)).tobytes(), array("f", (1.0, 0.0)).tobytes())
 
 

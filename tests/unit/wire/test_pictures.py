@@ -23,7 +23,7 @@ from allod.wire.responses.compact import decoded_compaction, understood_compacti
 from allod.wire.responses.request import Known, decode_response, prepared, stored_input, understood
 from allod.wire.tokens import decode_tokenize
 
-ENVELOPE = Envelope(RequestId("r"), TenantId("t"), ModelName("m"))
+ENVELOPE = Envelope(RequestId("r"), TenantId("t"), lambda: ModelName("m"))
 PNG = "data:image/png;base64,AQID"
 FILE = b"\1\2\3"
 WEB = "https://example.com/a.png"

@@ -11,7 +11,7 @@ from allod.core.tools import NamedTool, Tool, ToolCall
 from allod.wire.dialect import Decoded, Envelope
 from allod.wire.openai.request import decode_chat, decode_completion
 
-ENVELOPE = Envelope(RequestId("r"), TenantId("local"), ModelName("default"))
+ENVELOPE = Envelope(RequestId("r"), TenantId("local"), lambda: ModelName("default"))
 USER = [{"role": "user", "content": "Hi"}]
 SCHEMA = {"type": "object", "properties": {"key": {"type": "string"}}}
 LOOK_UP = {"type": "function", "function": {"name": "look_up", "description": "d", "parameters": SCHEMA}}
@@ -423,8 +423,23 @@ def test_completions_accept_what_changes_nothing() -> None:
 
 def test_a_request_needs_a_model_from_somewhere() -> None:
     """Without a default the body must name one."""
-    nobody = Envelope(RequestId("r"), TenantId("t"), None)
+    nobody = Envelope(RequestId("r"), TenantId("t"), lambda: None)
     with pytest.raises(InvalidRequest, match="is missing") as caught:
         decode_chat(json.dumps({"messages": USER}).encode(), nobody)
     assert caught.value.param == "model"
     assert request_of(decode_chat(json.dumps({"messages": USER, "model": "m"}).encode(), nobody)).model == "m"
+
+
+def test_the_default_model_is_looked_for_only_where_it_is_needed() -> None:
+    """Whoever knows it may have to read a whole catalogue."""
+    asked: list[str] = []
+
+    def default() -> ModelName:
+        asked.append("default")
+        return ModelName("only")
+
+    envelope = Envelope(RequestId("r"), TenantId("t"), default)
+    named = decode_chat(json.dumps({"messages": USER, "model": "m"}).encode(), envelope)
+    assert (request_of(named).model, asked) == ("m", [])
+    unnamed = decode_chat(json.dumps({"messages": USER}).encode(), envelope)
+    assert (request_of(unnamed).model, asked) == ("only", ["default"])

@@ -10,8 +10,8 @@ from allod.core.request import Conversation, RawText
 from allod.wire.dialect import Envelope
 from allod.wire.tokens import decode_detokenize, decode_tokenize, detokenized_body, tokenized_body
 
-ENVELOPE = Envelope(RequestId("r"), TenantId("t"), ModelName("m"))
-NOBODY = Envelope(RequestId("r"), TenantId("t"), None)
+ENVELOPE = Envelope(RequestId("r"), TenantId("t"), lambda: ModelName("m"))
+NOBODY = Envelope(RequestId("r"), TenantId("t"), lambda: None)
 
 
 def source(**body: object) -> object:

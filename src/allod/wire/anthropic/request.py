@@ -86,7 +86,7 @@ def _validated(shape: type[AnyPrompted], body: bytes) -> AnyPrompted:
 
 
 def _model(asked: Prompted, envelope: Envelope) -> ModelName:
-    model = envelope.default_model if asked.model is None else ModelName(asked.model)
+    model = envelope.default_model() if asked.model is None else ModelName(asked.model)
     if model is None:
         raise refused("model", "Field required")
     return model

@@ -148,7 +148,7 @@ def model_of(name: str | None, envelope: Envelope) -> ModelName:
     Raises:
         InvalidRequest: none is named, and there is more than one.
     """
-    model = envelope.default_model if name is None else ModelName(name)
+    model = envelope.default_model() if name is None else ModelName(name)
     if model is None:
         raise refused("model", "is missing; send the name of a model, as GET /v1/models lists it")
     return model

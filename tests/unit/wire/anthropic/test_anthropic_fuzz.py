@@ -13,7 +13,7 @@ from allod.wire.anthropic.request import decode_count, decode_messages
 from allod.wire.anthropic.schema import MessagesRequest
 from allod.wire.dialect import Envelope
 
-ENVELOPE = Envelope(RequestId("r"), TenantId("t"), ModelName("m"))
+ENVELOPE = Envelope(RequestId("r"), TenantId("t"), lambda: ModelName("m"))
 TYPES = [
     "text",
     "thinking",

@@ -17,7 +17,7 @@ from allod.wire.anthropic.request import decode_count, decode_messages
 from allod.wire.anthropic.schema import components
 from allod.wire.dialect import Decoded, Envelope
 
-ENVELOPE = Envelope(RequestId("req-1"), TenantId("t"), None)
+ENVELOPE = Envelope(RequestId("req-1"), TenantId("t"), lambda: None)
 HI = {"role": "user", "content": "hi"}
 WEATHER = {"name": "weather", "input_schema": {"type": "object"}}
 CALL = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Bern"}}
@@ -73,7 +73,7 @@ def test_a_plain_request() -> None:
 def test_a_body_without_a_model_takes_the_default() -> None:
     """The only model there is serves; with several, the field is missing in Anthropic's words."""
     body = json.dumps({"max_tokens": 9, "messages": [HI]}).encode()
-    default = Envelope(RequestId("r"), TenantId("t"), ModelName("only"))
+    default = Envelope(RequestId("r"), TenantId("t"), lambda: ModelName("only"))
     assert decode_messages(body, default).requests[0].model == "only"
     with pytest.raises(InvalidRequest, match=r"^model: Field required$"):
         decode_messages(body, ENVELOPE)

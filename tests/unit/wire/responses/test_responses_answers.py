@@ -49,7 +49,7 @@ def scored(text: str, logprob: float) -> ScoredToken:
 
 def decoded(**fields: object) -> Decoded:
     body = {"model": "qwen3-4b", "input": "hi", "stream": True, **fields}
-    envelope = Envelope(RequestId("req-1f"), TenantId("local"), ModelName("qwen3-4b"))
+    envelope = Envelope(RequestId("req-1f"), TenantId("local"), lambda: ModelName("qwen3-4b"))
     return decode_response(json.dumps(body).encode(), envelope)
 
 

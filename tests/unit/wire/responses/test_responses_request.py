@@ -18,7 +18,7 @@ from allod.wire.responses.request import Known, decode_response, prepared, store
 from allod.wire.responses.schema import components
 from allod.wire.responses.sealed import seal, unseal
 
-ENVELOPE = Envelope(RequestId("req-1"), TenantId("local"), ModelName("tiny"))
+ENVELOPE = Envelope(RequestId("req-1"), TenantId("local"), lambda: ModelName("tiny"))
 LOOK = {"type": "function", "name": "look", "description": "looks", "parameters": {"type": "object"}}
 RUN = {"type": "function", "name": "run", "strict": True}
 USER = {"role": "user", "content": "hi"}
@@ -315,7 +315,7 @@ def test_refusals_name_the_field_and_the_way_out(fields: dict[str, object], para
 def test_a_body_without_a_model_needs_a_default() -> None:
     """With several models one must be named."""
     with pytest.raises(InvalidRequest) as caught:
-        decode_response(b'{"input":"hi"}', Envelope(RequestId("r"), TenantId("t"), None))
+        decode_response(b'{"input":"hi"}', Envelope(RequestId("r"), TenantId("t"), lambda: None))
     assert caught.value.param == "model"
 
 
