@@ -26,7 +26,7 @@ class Channel:
     never a decode step.
 
     A report goes into the socket at once, as far as that takes it. Another thread would get its turn only
-    when the owner waits for the device, or after the 5 ms that the interpreter lets one thread go on.
+    when the owner waits for the device, or after the time that the interpreter lets one thread go on.
     """
 
     def __init__(self, connection: socket.socket) -> None:
