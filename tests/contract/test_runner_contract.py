@@ -14,12 +14,12 @@ from typing import cast
 import pytest
 from tests.scaffolding.families import DEVICE, write_byte_tokenizer, write_random_model
 
+from allod.core.drafts import Draft
 from allod.core.ids import SegmentId, SequenceId, TokenId
 from allod.core.ports import Runner
 from allod.core.sampling import Sampling
 from allod.core.step import (
     Discard,
-    Draft,
     Join,
     Keep,
     ModelFacts,

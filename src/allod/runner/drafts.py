@@ -9,7 +9,8 @@ from typing import cast
 
 import mlx.core as mx
 
-from allod.core.step import Draft, Sampled, StepResult
+from allod.core.drafts import Draft
+from allod.core.step import Sampled, StepResult
 
 Settle = Callable[[int, mx.array], None]
 """Takes how many tokens of the draft stay, and the one that is read next: (1,)."""

@@ -10,13 +10,13 @@ from typing import assert_never, cast
 import mlx.core as mx
 
 from allod.core.blocks import Load, Store
+from allod.core.drafts import Draft
 from allod.core.ids import SequenceId, TokenId
 from allod.core.pictures import Digest, Tensor
 from allod.core.ports import Archive, Flight
 from allod.core.sampling import Sampling
 from allod.core.step import (
     Discard,
-    Draft,
     Encoded,
     Join,
     Keep,
