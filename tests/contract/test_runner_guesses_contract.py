@@ -1,10 +1,14 @@
 """What every Runner with a draft model keeps: whoever guesses, and however badly, rows say the same."""
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
 
 import pytest
 from tests.contract.test_runner_contract import (
+    BUDGET_BYTES,
     GREEDY,
     LONG,
     SEEDED,
@@ -12,21 +16,46 @@ from tests.contract.test_runner_contract import (
     Factory,
     ids,
     join,
+    measured_model,
     prefill,
     said,
     steps,
 )
+from tests.scaffolding.families import DEVICE, VOCABULARY, write_random_model
 
 from allod.core.drafts import Guess
 from allod.core.ids import SegmentId, SequenceId, TokenId
 from allod.core.ports import Runner
 from allod.core.sampling import Sampling
 from allod.core.step import Keep, Restore, StepPlan
+from allod.device.choose import choose
+from allod.runner.drafting import Drafter
+from allod.runner.load import load
+from allod.runner.loaded import LoadedModel
+from allod.runner.settings import RunnerSettings
+from allod.runner.step import MlxRunner
 from allod.testing.models import TINY_DRAFT, tiny_facts
 from allod.testing.runner import FakeRunner
 
 ANSWER = 24
 BIASED = Sampling(temperature=1.0, seed=3, logit_bias=((5, 4.0),))
+
+
+@cache
+def draft_model(family: str, *, few_shapes: bool, vocab_size: int) -> tuple[LoadedModel, int]:
+    """A small random model and its vocabulary; with the one that models here have, a model of theirs."""
+    if vocab_size == VOCABULARY:
+        loaded, facts = measured_model(family, few_shapes=few_shapes)
+        return loaded, facts.vocabulary
+    with tempfile.TemporaryDirectory() as folder:
+        write_random_model(family, Path(folder) / family, changes={"vocab_size": vocab_size})
+        return load(Path(folder) / family, RunnerSettings(), choose(DEVICE), BUDGET_BYTES), vocab_size
+
+
+def mlx_pair(family: str, drafts: str, *, few_shapes: bool = False, vocab_size: int = VOCABULARY) -> Runner:
+    loaded, facts = measured_model(family, few_shapes=few_shapes)
+    draft, vocabulary = draft_model(drafts, few_shapes=few_shapes, vocab_size=vocab_size)
+    return MlxRunner(loaded.network, facts, drafter=Drafter(draft.network, vocabulary))
 
 
 @dataclass(frozen=True)
@@ -43,6 +72,14 @@ PAIRS: dict[str, Pair] = {
         lambda: FakeRunner(tiny_facts(draft=TINY_DRAFT), misses_every=1), is_right=False
     ),
     "fake, sometimes right": Pair(lambda: FakeRunner(tiny_facts(draft=TINY_DRAFT), misses_every=4)),
+    "mlx, the model itself": Pair(partial(mlx_pair, "llama", "llama"), is_right=True),
+    "mlx, the model itself, few shapes": Pair(
+        partial(mlx_pair, "llama", "llama", few_shapes=True), is_right=True
+    ),
+    "mlx, another family": Pair(partial(mlx_pair, "llama", "qwen3")),
+    "mlx, another family, few shapes": Pair(partial(mlx_pair, "llama", "qwen3", few_shapes=True)),
+    "mlx, fewer tokens": Pair(partial(mlx_pair, "llama", "llama", vocab_size=90)),
+    "mlx, more tokens": Pair(partial(mlx_pair, "llama", "llama", vocab_size=352)),
 }
 
 
