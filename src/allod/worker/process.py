@@ -60,7 +60,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--purpose", choices=PURPOSES, default=TEXT, help="what it is for")
     parser.add_argument("--measured", type=Path, help="where it is kept what products take")
     parser.add_argument("--draft", type=Path, help="folder of the model that drafts for it, if one does")
-    parser.add_argument("--draft-context-tokens", type=int, default=0, help="that card's longest sequence")
+    parser.add_argument("--draft-context-tokens", type=int, default=2048, help="that card's longest sequence")
     parser.add_argument("--prefixes", type=Path, help="where prefixes are kept on disk, if they are")
     parser.add_argument("--settings", type=WorkerSettings.from_json, required=True, help="settings as JSON")
     return parser.parse_args(arguments)
