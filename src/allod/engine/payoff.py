@@ -112,6 +112,9 @@ class Payoff:
             plain_seconds: what a step without takes.
         """
         self._plain_tokens = 0
+        if drafted not in self._seconds and self._trust is Trust.ONCE_WON:
+            # The first of a length may have waited for what is made once.
+            seconds = min(seconds, self._cost(drafted, plain_seconds))
         accepted = said - 1
         self.drafted_tokens += drafted
         self.accepted_tokens += accepted
