@@ -31,7 +31,7 @@ class Drafter:
         self._reading = Reading([])
 
     def follow(self, plan: StepPlan) -> list[object]:
-        """Forget a row that leaves, or read on of one; returns what is on its way."""
+        """Forget a row that leaves, begin another, or read on; returns what is on its way."""
         if self._of in plan.release or self._of in plan.park:
             self._of, self._reading = None, Reading([])
         guess = plan.guess
@@ -39,7 +39,7 @@ class Drafter:
             return []
         if guess.start == 0:
             self._of, self._reading = guess.sequence, Reading(self._network.make_state())
-        if not guess.tokens:
+        if guess.length:  # it reads them with the row's last token
             return []
         self._network.read([self._known(token) for token in guess.tokens], self._reading, (), {})
         arrays = caches.arrays(self._reading.state)
@@ -47,7 +47,7 @@ class Drafter:
         return arrays
 
     def guess(self, guess: Guess, batch: Batch) -> mx.array:
-        """Say what the only row of a batch may say next: (length,) tokens, on their way.
+        """Read the rest and say what the only row of a batch may say next: (length,) tokens, on their way.
 
         One is computed from the other without the host, which hands each to the device at once.
         """
@@ -55,13 +55,15 @@ class Drafter:
         (row,) = batch.sampler.rows
         vocabulary = batch.sampler.vocabulary
         sampler = Sampler(vocabulary, [row.ahead(0)])
-        token, said = batch.last, list[mx.array]()
+        last = mx.minimum(batch.last, self._vocabulary - 1) if self._vocabulary < vocabulary else batch.last
+        unread = [self._known(token) for token in guess.tokens]
+        read = mx.concatenate([mx.array(unread, dtype=mx.int32), last]) if unread else last
+        said: list[mx.array] = []
         for _ in range(guess.length):
-            read = mx.minimum(token, self._vocabulary - 1) if self._vocabulary < vocabulary else token
             logits = self._network.logits(read[None], self._reading.state)[:, -1]
-            token = sampler.choose(self._widened(logits, vocabulary)).tokens
-            mx.async_eval(token)
-            said.append(token)
+            read = sampler.choose(self._widened(logits, vocabulary)).tokens
+            mx.async_eval(read)
+            said.append(read)
         return mx.concatenate(said)
 
     def settle(self, guess: Guess, accepted: int) -> None:

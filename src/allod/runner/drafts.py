@@ -69,7 +69,7 @@ def read_draft(
         batch: its only row.
         network: the model.
         places: the position of the row's last token, where the network wants to be told.
-        drafter: makes the guess; it has read what the plan says.
+        drafter: makes the guess.
         started: when launching began.
     """
     assert batch.last is not None
