@@ -1,9 +1,9 @@
 """What a draft model brings: the same answers of two servers in turns, one whose model is paired, one not.
 
-Usage: python bench/draft_models.py PAIRED_URL PLAIN_URL MODEL [TASK...]
+Usage: python bench/draft_models.py PAIRED_URL PLAIN_URL MODEL [CASE...]
 
-Prints JSON: for each task the rates, the ratio of each pair, whether the texts were the same, and what of
-the guesses was accepted. In the home of the second server MODEL has no draft model.
+Prints JSON: for each case (such as "prose, greedy") the rates, the ratio of each pair, whether the texts
+were the same, and what of the guesses was accepted. In the second server's home MODEL has no draft model.
 
     python bench/draft_models.py deepen FOLDER TARGET TIMES
 
@@ -34,11 +34,16 @@ TASKS: dict[str, Any] = {
     "explanation": "Explain why the sky is blue and the evening red, for somebody who is curious.",
     "code": "Write a Python function that tells whether a year is a leap year, with a test.",
 }
+SAMPLINGS: dict[str, dict[str, Any]] = {
+    "greedy": {"temperature": 0},
+    "seeded": {"temperature": 0.7, "top_p": 0.95, "seed": 1},
+}
+CASES = tuple(f"{task}, {sampling}" for task in TASKS for sampling in SAMPLINGS)
 ADDING = ("self_attn.o_proj", "mlp.down_proj")
 """What a layer adds to what comes in goes through these."""
 
 
-def rate(client: openai.OpenAI, model: str, task: str, sampling: dict[str, Any]) -> tuple[float, str]:
+def rate(client: openai.OpenAI, model: str, task: str, sampling: str) -> tuple[float, str]:
     """Tokens per second after the first, and the text."""
     times: list[float] = []
     words: list[str] = []
@@ -50,7 +55,7 @@ def rate(client: openai.OpenAI, model: str, task: str, sampling: dict[str, Any])
         stream=True,
         stream_options={"include_usage": True},
         extra_body={"ignore_eos": True},
-        **sampling,
+        **SAMPLINGS[sampling],
     )
     for chunk in stream:
         if chunk.usage:
@@ -73,38 +78,35 @@ def guesses(url: str, model: str) -> tuple[int, int]:
     return found["guessed_tokens"], found["accepted_guessed_tokens"]
 
 
-def measure(paired_url: str, plain_url: str, model: str, *tasks: str) -> dict[str, object]:
+def measure(paired_url: str, plain_url: str, model: str, *cases: str) -> dict[str, object]:
     """Ask in turns."""
     urls = {"paired": paired_url, "plain": plain_url}
     clients = {name: openai.OpenAI(base_url=f"{url}/v1", api_key="any") for name, url in urls.items()}
     found: dict[str, object] = {}
-    for task in tasks or TASKS:
-        for words, sampling in (
-            ("greedy", {"temperature": 0}),
-            ("seeded", {"temperature": 0.7, "top_p": 0.95, "seed": 1}),
-        ):
-            for client in clients.values():
-                rate(client, model, task, sampling)  # warms up, and lets the server learn what guesses cost
-            before = guesses(paired_url, model)
-            rates: dict[str, list[float]] = {"paired": [], "plain": []}
-            texts: set[str] = set()
-            for _ in range(ROUNDS):
-                for name, client in clients.items():
-                    measured, text = rate(client, model, task, sampling)
-                    rates[name].append(round(measured, 2))
-                    texts.add(text)
-            after = guesses(paired_url, model)
-            ratios = [one / other for one, other in zip(rates["paired"], rates["plain"], strict=True)]
-            found[f"{task}, {words}"] = {
-                "tokens_per_second": rates,
-                "ratio_median": round(statistics.median(ratios), 3),
-                "ratios": [round(ratio, 3) for ratio in ratios],
-                "same_text": len(texts) == 1,
-                "guessed_tokens": after[0] - before[0],
-                "accepted_tokens": after[1] - before[1],
-            }
+    for case in cases or CASES:
+        task, sampling = case.split(", ")
+        for client in clients.values():
+            rate(client, model, task, sampling)  # warms up, and lets the server learn what guesses cost
+        before = guesses(paired_url, model)
+        rates: dict[str, list[float]] = {"paired": [], "plain": []}
+        texts: set[str] = set()
+        for _ in range(ROUNDS):
+            for name, client in clients.items():
+                measured, text = rate(client, model, task, sampling)
+                rates[name].append(round(measured, 2))
+                texts.add(text)
+        after = guesses(paired_url, model)
+        ratios = [one / other for one, other in zip(rates["paired"], rates["plain"], strict=True)]
+        found[case] = {
+            "tokens_per_second": rates,
+            "ratio_median": round(statistics.median(ratios), 3),
+            "ratios": [round(ratio, 3) for ratio in ratios],
+            "same_text": len(texts) == 1,
+            "guessed_tokens": after[0] - before[0],
+            "accepted_tokens": after[1] - before[1],
+        }
     machine = platform.processor() or platform.machine()
-    return {"machine": machine, "model": model, "tokens": TOKENS, "tasks": found}
+    return {"machine": machine, "model": model, "tokens": TOKENS, "cases": found}
 
 
 def deepen(folder: Path, target: Path, times: int) -> None:

@@ -83,7 +83,7 @@ class Speculation:
         """
         if choice is None or choice.planned <= choice.generated:
             return False
-        plain_seconds = self._may_draft(choice)
+        plain_seconds = self._to_beat(choice)
         if not plain_seconds:
             return False
         self._lands_alone = bool(
@@ -101,7 +101,7 @@ class Speculation:
         """
         if plan.park and self._following:
             self._following.forget()
-        plain_seconds = self._may_draft(choice) if choice else 0.0
+        plain_seconds = self._to_beat(choice) if choice else 0.0
         if choice is None or not plain_seconds:
             return plan
         if is_first and choice.planned == choice.generated + 1:
@@ -149,8 +149,8 @@ class Speculation:
         if self._in_a_row >= _DRAFTS_IN_A_ROW:
             self._in_a_row, self._plain_due = 0, _PLAIN_IN_A_ROW
 
-    def _may_draft(self, choice: Choice) -> float:
-        """What a plain step takes, where a row may be given drafts; else 0."""
+    def _to_beat(self, choice: Choice) -> float:
+        """The seconds of a plain step, which a draft has to beat; 0 where the row may be given none."""
         sampling = choice.sampling
         # Penalties and grammars would have to be taken back with what is not accepted.
         is_plain = not (sampling.needs_history or sampling.top_logprobs is not None or choice.job.grammar)

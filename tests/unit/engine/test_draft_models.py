@@ -1,5 +1,7 @@
 """Guesses of a draft model: the same text, faster where that was measured, and nearly free where not."""
 
+from itertools import groupby
+
 import msgspec
 import pytest
 from tests.scaffolding.drafting_house import House, told
@@ -77,6 +79,19 @@ def test_a_draft_model_that_is_always_wrong_costs_little(costs: FakeCosts) -> No
             each.run()
     assert house.said == plain.said
     assert house.seconds < 1.05 * plain.seconds
+
+
+def test_among_many_guesses_some_steps_are_plain() -> None:
+    """What they take is known still when all that a row says was guessed for long."""
+    draft = msgspec.structs.replace(TINY_DRAFT, context_tokens=10**4)
+    house = House(PROSE, CHEAP, facts={"draft": draft, "context_tokens": 10**4})
+    told(house, max_tokens=3500)
+    lasted = [
+        len(list(run))
+        for guessed, run in groupby(house.plans, lambda plan: plan.drafted_tokens > 0)
+        if guessed
+    ]
+    assert max(lasted) == 64
 
 
 def test_one_as_large_as_its_model_is_not_even_asked() -> None:
