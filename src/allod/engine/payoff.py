@@ -15,6 +15,9 @@ LONGEST_REST_TOKENS = 2048
 LOSS_SHARE = 0.04
 """Most of the time that may be lost in the long run: what was lost is spread over a rest."""
 
+LEAST_GAIN = 1.1
+"""A draft model must be believed to gain so much: of lengths that gain nothing one always looks better."""
+
 WEIGHT = 0.25
 FIRST_ACCEPTANCE = 0.8
 
@@ -82,10 +85,10 @@ class Payoff:
             plain_seconds: what a step without takes.
             most_tokens: a longer one cannot be.
         """
-        best = Bet()
+        best, least_gain = Bet(), 1.0 if self._trust is Trust.NEVER else LEAST_GAIN
         for length in self._lengths:
             gain = self._expected(length) * plain_seconds / self._cost(length, plain_seconds)
-            if length <= most_tokens and gain > best.gain:
+            if length <= most_tokens and gain > max(best.gain, least_gain):
                 best = Bet(length, gain)
         return best
 

@@ -70,15 +70,16 @@ def test_the_longest_guess_is_made_where_all_are_right() -> None:
 
 
 @pytest.mark.parametrize("costs", [CHEAP, DEAR, FakeCosts(0.01, 0.0005, guess_seconds_per_token=0.003)])
-def test_a_draft_model_that_is_always_wrong_costs_little(costs: FakeCosts) -> None:
-    """After some answers no more than a twentieth of the time is lost, the reading of prompts included."""
-    house, plain = paired(1, costs), alone(costs)
+@pytest.mark.parametrize("misses_every", [1, 2, 3, 5, 9])
+def test_a_draft_model_that_errs_costs_little(costs: FakeCosts, misses_every: int) -> None:
+    """After some answers no more than a fiftieth of the time is lost, the reading of prompts included."""
+    house, plain = paired(misses_every, costs), alone(costs)
     for each in (house, plain):
         for first in range(0, 4000, 1000):
             each.scheduler.submit(submission(first=first, max_tokens=250, prompt=100), 0.0)
             each.run()
     assert house.said == plain.said
-    assert house.seconds < 1.05 * plain.seconds
+    assert house.seconds < 1.02 * plain.seconds
 
 
 def test_among_many_guesses_some_steps_are_plain() -> None:

@@ -33,6 +33,9 @@ def test_what_was_never_tried_is_believed_by_what_a_token_takes():
     assert Payoff(LENGTHS, Trust.NEVER, PLAIN / 10).bet(PLAIN, ANY).length == 7
     assert Payoff(LENGTHS, Trust.NEVER, PLAIN / 2).bet(PLAIN, ANY).length == 1
     assert Payoff(LENGTHS, Trust.NEVER, PLAIN).bet(PLAIN, ANY) == Bet()
+    # 1.8 tokens in 1.7 steps are too little to be relied on.
+    assert Payoff(LENGTHS, Trust.NEVER, 0.7 * PLAIN).bet(PLAIN, ANY).length == 1
+    assert Payoff(LENGTHS, Trust.ONCE_WON, 0.7 * PLAIN).bet(PLAIN, ANY) == Bet()
 
 
 @given(most=st.integers(0, 20))
