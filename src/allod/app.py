@@ -57,10 +57,20 @@ def worker_command(settings: Settings, catalog: Catalog, purpose: str | None = N
         doing = ("--purpose", purpose or card.purpose)
         measured = ("--measured", str(settings.measured_file(card.name)))
         prefixes = ("--prefixes", str(settings.prefix_folder(card.name)))
-        what = (*model, "--settings", encoded, *context, *doing, *measured, *prefixes)
+        draft = _drafting(catalog, card) if purpose is None else ()
+        what = (*model, "--settings", encoded, *context, *doing, *measured, *prefixes, *draft)
         return (sys.executable, "-m", "allod.worker", *what)
 
     return command
+
+
+def _drafting(catalog: Catalog, card: ModelCard) -> Sequence[str]:
+    """The model that drafts for another; one that is not here any more is the worker's to complain of."""
+    folder = catalog.draft_folder(card)
+    if folder is None:
+        return ()
+    context = (str(other.context_tokens) for other in catalog.cards() if other.name == card.draft)
+    return ("--draft", str(folder), *(word for each in context for word in ("--draft-context-tokens", each)))
 
 
 Workers = Callable[[Settings, Catalog], WorkerCommand]

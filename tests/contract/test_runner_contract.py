@@ -15,12 +15,12 @@ import pytest
 from msgspec import structs
 from tests.scaffolding.families import DEVICE, write_byte_tokenizer, write_random_model
 
+from allod.core.drafts import Draft
 from allod.core.ids import SegmentId, SequenceId, TokenId
 from allod.core.ports import Runner
 from allod.core.sampling import Sampling
 from allod.core.step import (
     Discard,
-    Draft,
     Join,
     Keep,
     ModelFacts,
@@ -78,7 +78,9 @@ class FewShapes:
 
 
 @cache
-def measured_model(family: str, *, few_shapes: bool, groups: bool) -> tuple[LoadedModel, ModelFacts]:
+def measured_model(
+    family: str, *, few_shapes: bool = False, groups: bool = False
+) -> tuple[LoadedModel, ModelFacts]:
     """A small model and its facts, which take longer to measure than most tests take with them."""
     loaded = random_model(family)
     if groups:

@@ -14,10 +14,10 @@ from tests.scaffolding.seer import Question
 from tests.scaffolding.vision_families import picture
 
 from allod.core.ids import SegmentId, SequenceId, TokenId
-from allod.core.pictures import Digest, PictureSpan, PreparedPicture, Tensor
+from allod.core.pictures import Digest, PictureSpan, PreparedPicture, Sight, Tensor
 from allod.core.ports import Runner
 from allod.core.sampling import Sampling
-from allod.core.step import Encode, Encoded, Join, Keep, Prefill, Restore, Sight, StepPlan
+from allod.core.step import Encode, Encoded, Join, Keep, Prefill, Restore, StepPlan
 from allod.testing.models import tiny_facts
 from allod.testing.pictures import shown_in
 from allod.testing.runner import FakeRunner

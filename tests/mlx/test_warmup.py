@@ -1,6 +1,8 @@
 """Warming up takes every kind of step, and leaves nothing behind."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from allod.runner.padding import PaddedNetwork
 from allod.runner.probe import measure
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
-from allod.runner.warmup import time_chunk, warm_up
+from allod.runner.warmup import time_chunk, time_saying, warm_up, warm_up_alone
 
 ROWS = 5
 CONTEXT_TOKENS = 600
@@ -43,24 +45,31 @@ class Watched(MlxRunner):
         return super().launch(plan)
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma3_text"])
-def test_every_kind_of_step_is_taken_and_nothing_is_left(family: str) -> None:
-    """All pairs of chunk and context and all numbers of rows come up; then memory is as it was."""
-    loaded = random_model(family)
-    network = PaddedNetwork(loaded.network)
-    runner = Watched(network, measure(loaded, choose(DEVICE), 2**31, CONTEXT_TOKENS))
+@contextmanager
+def attended() -> Iterator[set[tuple[int, int]]]:
+    """The pairs of queries and keys that come up meanwhile."""
     pairs: set[tuple[int, int]] = set()
-    fractions: list[float] = []
     fused = mx.fast.scaled_dot_product_attention
 
     def note(queries: mx.array, keys: mx.array, *rest: mx.array, **named: object) -> mx.array:
         pairs.add((queries.shape[2], keys.shape[2]))
         return fused(queries, keys, *rest, **named)
 
-    mx.clear_cache()
-    before = mx.get_active_memory()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mx.fast, "scaled_dot_product_attention", note)
+        yield pairs
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3_text"])
+def test_every_kind_of_step_is_taken_and_nothing_is_left(family: str) -> None:
+    """All pairs of chunk and context and all numbers of rows come up; then memory is as it was."""
+    loaded = random_model(family)
+    network = PaddedNetwork(loaded.network)
+    runner = Watched(network, measure(loaded, choose(DEVICE), 2**31, CONTEXT_TOKENS))
+    fractions: list[float] = []
+    mx.clear_cache()
+    before = mx.get_active_memory()
+    with attended() as pairs:
         warm_up(network, runner, CHUNK_TOKENS, ROWS, fractions.append)
     assert {(32, 32), (64, 64), (128, 128), (32, 512), (64, 512), (128, 512)} <= pairs
     assert [len(plan.decode) for plan in runner.plans if plan.decode] == [*range(1, ROWS + 1), 3, ROWS, 1]
@@ -78,4 +87,24 @@ def test_a_chunk_is_timed_and_forgotten() -> None:
     assert tokens in (32, 64, 128, 256)
     assert 0 < seconds < 60
     assert time_chunk(loaded.network, 20)[0] == 20
+    assert mx.get_active_memory() == before
+
+
+def test_what_follows_one_row_takes_all_its_shapes() -> None:
+    """Chunks at all contexts, and single tokens; then memory is as it was."""
+    network = PaddedNetwork(random_model("llama").network)
+    mx.clear_cache()
+    before = mx.get_active_memory()
+    with attended() as pairs:
+        warm_up_alone(network, CHUNK_TOKENS, CONTEXT_TOKENS)
+    assert {(32, 32), (64, 64), (128, 128), (32, 512), (64, 512), (128, 512), (1, 256), (1, 512)} <= pairs
+    assert mx.get_active_memory() - before <= 64 * 2**10
+
+
+def test_saying_is_timed_and_forgotten() -> None:
+    """The time is not nothing, and memory is as it was."""
+    network = random_model("llama").network
+    mx.clear_cache()
+    before = mx.get_active_memory()
+    assert 0 < time_saying(network) < 60
     assert mx.get_active_memory() == before

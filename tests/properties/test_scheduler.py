@@ -10,10 +10,10 @@ from allod.core.ids import RequestId, SequenceId, TenantId
 from allod.core.messages import Admitted, Refused, Stepped, Submit
 from allod.core.ports import Flight
 from allod.core.sampling import Sampling
-from allod.core.step import LayerState, Restore, StepPlan
+from allod.core.step import DraftFacts, LayerState, Restore, StepPlan
 from allod.engine.scheduler import Occupancy, Scheduler
 from allod.engine.settings import EngineSettings
-from allod.testing.models import tiny_facts
+from allod.testing.models import TINY_DRAFT, tiny_facts
 from allod.testing.runner import FakeRunner, expected_tokens
 
 VOCABULARY = 13
@@ -21,6 +21,15 @@ CONTEXT = 120
 SLIDING = LayerState("sliding", 2, bytes_per_token=4, fixed_bytes=5, window_tokens=24)
 RECURRENT = LayerState("recurrent", 3, bytes_per_token=0, fixed_bytes=70, window_tokens=None)
 FULL = LayerState("full", 2, bytes_per_token=10, fixed_bytes=0, window_tokens=None)
+DEAR_DRAFT = DraftFacts(
+    weights_bytes=77,
+    layers=(FULL, FULL),
+    transient_bytes_per_token=5,
+    transient_bytes_per_token_and_context=1,
+    context_tokens=70,
+    reading_seconds_per_token=0.0,
+    saying_seconds=0.0,
+)
 
 SAMPLINGS = st.builds(
     Sampling,
@@ -102,10 +111,12 @@ class EngineMachine(RuleBasedStateMachine):
         batchable=st.sampled_from([True, True, True, False]),
         chunk=st.sampled_from([16, 64, 2048]),
         queued=st.sampled_from([2, 12, 40]),
-        layers=st.sampled_from([(FULL,), (FULL, SLIDING), (RECURRENT,)]),
+        layers=st.sampled_from([(FULL,), (FULL,), (FULL, SLIDING), (RECURRENT,)]),
         kept=st.sampled_from([0, 300, 10**6, 10**6]),
         scores=st.booleans(),
         bounds=st.sampled_from([(), (4, 16)]),
+        draft=st.sampled_from([None, TINY_DRAFT, TINY_DRAFT, DEAR_DRAFT]),
+        misses_every=st.sampled_from([None, 1, 3, 7]),
     )
     def start(
         self,
@@ -119,6 +130,8 @@ class EngineMachine(RuleBasedStateMachine):
         kept: int,
         scores: bool,
         bounds: tuple[int, ...],
+        draft: DraftFacts | None,
+        misses_every: int | None,
     ) -> None:
         facts = tiny_facts(
             vocabulary=VOCABULARY,
@@ -132,6 +145,8 @@ class EngineMachine(RuleBasedStateMachine):
             alone_because="" if batchable else "recurrent",
             scores_chunks=scores,
             group_bounds_tokens=bounds,
+            undrafted_because="" if layers == (FULL,) else "what it took in cannot be taken back",
+            draft=draft,
         )
         limits = EngineSettings(
             max_batch_rows=rows,
@@ -144,7 +159,7 @@ class EngineMachine(RuleBasedStateMachine):
         )
         self.facts = facts
         self.scheduler = Scheduler(facts, limits)
-        self.runner = FakeRunner(facts)
+        self.runner = FakeRunner(facts, misses_every=misses_every)
         self.records: dict[SequenceId, Record] = {}
         self.started: dict[tuple[TenantId, bool], list[SequenceId]] = {}
         self.again: set[SequenceId] = set()
@@ -215,6 +230,17 @@ class EngineMachine(RuleBasedStateMachine):
             self.submit_one(replace(wish, batch=True))
         self.steps(steps)
         self.submit_one(replace(urgent, batch=False))
+
+    @rule(first=WISHES, then=WISHES, before=st.integers(0, 30), steps=st.integers(0, 30))
+    def converse(self, first: Wish, then: Wish, before: int, steps: int) -> None:
+        """One answer after the other, and the second may come before the first has ended."""
+        plain = Sampling(temperature=0.0)
+        while any(record.is_living for record in self.records.values()):
+            self.step()
+        self.submit_one(replace(first, samplings=(plain,), max_tokens=40, stops=()))
+        self.steps(before)
+        self.submit_one(then)
+        self.steps(steps)
 
     def step(self) -> None:
         """One turn of the worker's loop."""
@@ -308,7 +334,7 @@ class EngineMachine(RuleBasedStateMachine):
         """No row is run past its limit, and what is held was reserved."""
         for sequence in plan.decode:
             record = self.records[sequence]
-            record.planned += 1 + (len(plan.draft.tokens) if plan.draft else 0)
+            record.planned += 1 + plan.drafted_tokens
             assert record.planned <= record.max_tokens
         occupancy = self.scheduler.occupancy()
         assert self.runner.kept_bytes == occupancy.prefix_bytes
@@ -349,8 +375,9 @@ class EngineMachine(RuleBasedStateMachine):
             is_stop = record.tokens[-1] in record.submit.stop_tokens
             is_full = len(record.tokens) == record.max_tokens
             assert emission.finish == ("stop" if is_stop else "length" if is_full else None)
-        if plan.draft is not None:
-            self.records[plan.draft.sequence].planned = len(self.records[plan.draft.sequence].tokens)
+        if plan.drafted_tokens:
+            (sequence,) = plan.decode
+            self.records[sequence].planned = len(self.records[sequence].tokens)
         restored = sum(isinstance(step, Restore) for step in plan.restore)
         assert len(stepped.progress) <= restored + len(plan.prefill)
         for progress in stepped.progress:
@@ -395,7 +422,7 @@ class EngineMachine(RuleBasedStateMachine):
         assert (self.runner.rows, self.runner.parked, self.runner.states) == ((), (), ())
         kept_bytes = self.runner.kept_bytes
         assert self.runner.memory().active_bytes == self.facts.weights_bytes + kept_bytes
-        drafts = (self.scheduler.occupancy().drafted_tokens, self.scheduler.occupancy().accepted_tokens)
+        drafts = (self.scheduler.occupancy().looked_up, self.scheduler.occupancy().guessed)
         idle = Occupancy(0, 0, 0, 0, 0, 0, 0, 0, kept_bytes, *drafts)
         assert self.scheduler.occupancy() == idle
 

@@ -11,10 +11,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from allod.core.ids import RequestId, SequenceId, TenantId
 from allod.core.messages import Refused, Stepped, Submit
-from allod.core.pictures import Digest, PictureSpan, Tensor
+from allod.core.pictures import Digest, PictureSpan, Sight, Tensor
 from allod.core.ports import Flight
 from allod.core.sampling import Sampling
-from allod.core.step import LayerState, Sight, StepPlan
+from allod.core.step import LayerState, StepPlan
 from allod.engine.scheduler import Occupancy, Scheduler
 from allod.engine.settings import EngineSettings
 from allod.testing.models import tiny_facts

@@ -13,9 +13,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from allod.core.pictures import Digest, PictureRefused, PreparedPicture, Tensor
+from allod.core.pictures import Digest, PictureRefused, PreparedPicture, Sight, Tensor
 from allod.core.ports import Archive, Flight
-from allod.core.step import MemoryReading, ModelFacts, Sight, StepPlan
+from allod.core.step import MemoryReading, ModelFacts, StepPlan
 from allod.engine.settings import EngineSettings
 from allod.testing.models import tiny_facts
 from allod.testing.runner import FakeRunner, FakeSpeech

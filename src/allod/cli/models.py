@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
-from allod.cli import lazy, show
+from allod.cli import draft, lazy, show
 from allod.cli.options import AsJson, catalog_of, settings_of
 from allod.cli.progress import showing
 from allod.cli.terminal import bytes_words, say, write, write_json, write_table
 from allod.config import Settings
 from allod.core.card import ModelCard
 from allod.registry.catalog import Catalog
+from allod.registry.pairing import forget_draft
+from allod.runner.measured import DRAFT_SUFFIX
 
 Name = Annotated[
     str | None, typer.Option("--name", help="What clients will call it.", show_default="made from it")
@@ -24,7 +26,7 @@ app = typer.Typer(invoke_without_command=True)
 
 @app.callback()
 def models(context: typer.Context, as_json: AsJson = False) -> None:
-    """Print the models that are here, or with `show` what is known of one.
+    """Print the models that are here; with `show` what is known of one, with `draft` which drafts for it.
 
     Examples: `allod models --json`, `allod models show smollm2-135m`
     """
@@ -42,6 +44,7 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 app.command("show")(show.show)
+app.command("draft")(draft.draft)
 
 
 def pull(
@@ -87,9 +90,12 @@ def rm(
         size = _size_words(catalog, name)
         typer.confirm(f"Delete {name}{size}?", abort=True, err=True)
     catalog.remove(name)
-    settings_of(context).measured_file(name).unlink(missing_ok=True)
+    for file in (name, f"{name}{DRAFT_SUFFIX}"):
+        settings_of(context).measured_file(file).unlink(missing_ok=True)
     shutil.rmtree(settings_of(context).prefix_folder(name), ignore_errors=True)
     say(f"removed {name}")
+    for other in forget_draft(catalog, name):
+        say(f"no model drafts for {other} any more")
 
 
 def fetch(settings: Settings, what: str, name: str | None = None) -> None:

@@ -52,6 +52,7 @@ def _facts(card: ModelCard) -> tuple[tuple[str, str], ...]:
         ("weights", f"{card.quantization}, {bytes_words(card.weights_bytes)}"),
         ("context", f"{card.context_tokens} tokens"),
         ("vocabulary", str(card.vocabulary)),
+        ("draft model", card.draft or "none"),
         ("source", card.source),
         ("created", datetime.fromtimestamp(card.created, UTC).date().isoformat()),
     )

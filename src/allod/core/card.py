@@ -31,6 +31,7 @@ class ModelCard(msgspec.Struct, frozen=True):
         purpose: whether it generates text or embeds it.
         tool_dialect: how it writes tool calls, where the chat template does not tell; else None.
         vision: whether it can look at pictures.
+        draft: the model that drafts for it, by its key; None where none does.
         version: layout of this record.
     """
 
@@ -49,4 +50,5 @@ class ModelCard(msgspec.Struct, frozen=True):
     purpose: Purpose = "text"
     tool_dialect: str | None = None
     vision: bool = False
+    draft: ModelName | None = None
     version: int = CARD_VERSION

@@ -219,6 +219,8 @@ class Status(Report, frozen=True, tag="status"):
         disk_bytes: what is kept of them on disk.
         drafted_tokens: tokens that rows were given as drafts since the start.
         accepted_tokens: those of them that the rows said.
+        guessed_tokens: of the drafted ones, those that a draft model made.
+        accepted_guessed_tokens: of these, those that the rows said.
     """
 
     rows: int
@@ -235,6 +237,8 @@ class Status(Report, frozen=True, tag="status"):
     disk_bytes: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    guessed_tokens: int = 0
+    accepted_guessed_tokens: int = 0
 
 
 AnyCommand = Submit | Supply | Prepare | Embed | Cancel | Inspect | Drain

@@ -158,3 +158,42 @@ def joined_pieces(pieces: Sequence[str]) -> str:
 
 def _is_mark(piece: str) -> bool:
     return _MARK.fullmatch(piece) is not None
+
+
+class Sight(msgspec.Struct, frozen=True):
+    """What pictures cost a model that sees.
+
+    Looking at a picture whose tensors have T bytes takes, beside these and the features, at most
+    `transient_per_byte * T + min(transient_per_byte_squared * T * T, most_scores_bytes)` bytes for the time.
+
+    Attributes:
+        weights_bytes: what of the model's weights is there for pictures alone.
+        feature_bytes_per_token: features of one token of a picture's span.
+        transient_per_byte: see above.
+        transient_per_byte_squared: see above; attention scores, where the device does not fuse them.
+        cache_bytes: most bytes of tensors and features to be held at a time.
+        whole_spans: True where the tokens of a picture see each other both ways, so that they must be read
+            in one chunk.
+        most_scores_bytes: attention is computed in strips, whose scores take no more.
+    """
+
+    weights_bytes: int
+    feature_bytes_per_token: int
+    transient_per_byte: float
+    transient_per_byte_squared: float
+    cache_bytes: int
+    whole_spans: bool = False
+    most_scores_bytes: int = 2**62
+
+    def feature_bytes(self, span: PictureSpan) -> int:
+        """What is kept of a picture that was looked at."""
+        return span.length * self.feature_bytes_per_token
+
+    def shelf_bytes(self, span: PictureSpan) -> int:
+        """Most bytes that are held of a picture at a time: its tensors until its features are there."""
+        return span.tensor_bytes + self.feature_bytes(span)
+
+    def transient_bytes(self, tensor_bytes: int) -> int:
+        """Most bytes that looking at a picture takes for the time being."""
+        scores_bytes = min(self.transient_per_byte_squared * tensor_bytes**2, self.most_scores_bytes)
+        return int(self.transient_per_byte * tensor_bytes + scores_bytes)

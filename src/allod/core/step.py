@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import msgspec
 
 from allod.core.blocks import Load, Store
+from allod.core.drafts import Draft, Guess
 from allod.core.ids import SegmentId, SequenceId, TokenId
-from allod.core.pictures import Digest, PictureSpan
+from allod.core.pictures import Digest, Sight
 from allod.core.sampling import Sampling
 
 
@@ -150,17 +151,6 @@ PrefixStep = Keep | Split | Discard | Restore | Store | Load
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """What the only row of a step may say next: it reads these tokens behind its last one, all in one step.
-
-    The row takes them as its own as long as each is what it would have said, and says one more.
-    """
-
-    sequence: SequenceId
-    tokens: tuple[TokenId, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class StepPlan:
     """One step.
 
@@ -178,6 +168,8 @@ class StepPlan:
         decode: every row of the batch after all that.
         draft: of the only row, where the step does nothing else and no other is on its way. The next step is
             launched when this one is collected.
+        guess: of the only row; one that says something is to the step what a draft is, and there is no draft
+            beside it. One that only reads may be in a step behind another, which reads no prompt.
         encode: the picture that is looked at; a step has chunks or this, not both.
     """
 
@@ -191,8 +183,14 @@ class StepPlan:
     join: tuple[Join, ...] = ()
     decode: tuple[SequenceId, ...] = ()
     draft: Draft | None = None
+    guess: Guess | None = None
     prefill: tuple[Prefill, ...] = ()
     encode: Encode | None = None
+
+    @property
+    def drafted_tokens(self) -> int:
+        """How many tokens its row reads behind the last one."""
+        return len(self.draft.tokens) if self.draft else self.guess.length if self.guess else 0
 
     @property
     def is_empty(self) -> bool:
@@ -274,50 +272,33 @@ class LayerState(msgspec.Struct, frozen=True):
         return self.fixed_bytes + self.bytes_per_token * kept
 
 
-class Sight(msgspec.Struct, frozen=True):
-    """What pictures cost a model that sees.
-
-    Looking at a picture whose tensors have T bytes takes, beside these and the features, at most
-    `transient_per_byte * T + min(transient_per_byte_squared * T * T, most_scores_bytes)` bytes for the time.
+class DraftFacts(msgspec.Struct, frozen=True):
+    """What the draft model beside a model needs, and takes.
 
     Attributes:
-        weights_bytes: what of the model's weights is there for pictures alone.
-        feature_bytes_per_token: features of one token of a picture's span.
-        transient_per_byte: see above.
-        transient_per_byte_squared: see above; attention scores, where the device does not fuse them.
-        cache_bytes: most bytes of tensors and features to be held at a time.
-        whole_spans: True where the tokens of a picture see each other both ways, so that they must be read
-            in one chunk.
-        most_scores_bytes: attention is computed in strips, whose scores take no more.
+        weights_bytes: of the model's, what are the draft model's.
+        layers: its KV state by layer kind.
+        transient_bytes_per_token: see `ModelFacts`.
+        transient_bytes_per_token_and_context: see `ModelFacts`.
+        context_tokens: the longest text that it can read.
+        reading_seconds_per_token: what a token of a long chunk took.
+        saying_seconds: what saying one token took.
     """
 
     weights_bytes: int
-    feature_bytes_per_token: int
-    transient_per_byte: float
-    transient_per_byte_squared: float
-    cache_bytes: int
-    whole_spans: bool = False
-    most_scores_bytes: int = 2**62
-
-    def feature_bytes(self, span: PictureSpan) -> int:
-        """What is kept of a picture that was looked at."""
-        return span.length * self.feature_bytes_per_token
-
-    def shelf_bytes(self, span: PictureSpan) -> int:
-        """Most bytes that are held of a picture at a time: its tensors until its features are there."""
-        return span.tensor_bytes + self.feature_bytes(span)
-
-    def transient_bytes(self, tensor_bytes: int) -> int:
-        """Most bytes that looking at a picture takes for the time being."""
-        scores_bytes = min(self.transient_per_byte_squared * tensor_bytes**2, self.most_scores_bytes)
-        return int(self.transient_per_byte * tensor_bytes + scores_bytes)
+    layers: tuple[LayerState, ...]
+    transient_bytes_per_token: int
+    transient_bytes_per_token_and_context: int
+    context_tokens: int
+    reading_seconds_per_token: float
+    saying_seconds: float
 
 
 class ModelFacts(msgspec.Struct, frozen=True):
     """What a loaded model needs and can do, measured on it.
 
     Attributes:
-        weights_bytes: MLX's active bytes after loading.
+        weights_bytes: MLX's active bytes after loading, those of its draft model among them.
         budget_bytes: most bytes this worker may hold.
         layers: KV state by layer kind.
         capacity_step_tokens: KV buffers grow in multiples of this.
@@ -335,6 +316,8 @@ class ModelFacts(msgspec.Struct, frozen=True):
         unkept_because: why states cannot be kept for other prompts; empty when they can.
         unstored_because: why what is kept cannot be turned into bytes and back; empty when it can.
         undrafted_because: why rows cannot be given drafts; empty when they can.
+        draft: the draft model beside it; None where there is none.
+        unpaired_because: why the draft model it was paired with is not there; empty else.
         pads_chunks: chunks of a prompt are brought to few lengths (`shapes`); others cost more.
         reads_together: chunks of several prompts can be read as one.
         scores_chunks: a prompt's last chunk scores its first token too, so that it should join in that step.
@@ -361,6 +344,8 @@ class ModelFacts(msgspec.Struct, frozen=True):
     unkept_because: str = ""
     unstored_because: str = ""
     undrafted_because: str = ""
+    draft: DraftFacts | None = None
+    unpaired_because: str = ""
     pads_chunks: bool = False
     reads_together: bool = False
     scores_chunks: bool = False

@@ -4,8 +4,8 @@ from collections import deque
 
 from allod.core.ids import TokenId
 from allod.core.messages import Wanted
-from allod.core.pictures import Digest, PictureSpan
-from allod.core.step import Encode, Encoded, Prefill, Sight
+from allod.core.pictures import Digest, PictureSpan, Sight
+from allod.core.step import Encode, Encoded, Prefill
 from allod.engine.pacing import Beside, PrefillPacer
 from allod.engine.pictures import PictureShelf, Stage
 from allod.engine.sequence import Job

@@ -11,7 +11,8 @@ from allod.core.pictures import PictureSpan
 from allod.core.step import ModelFacts
 
 LEAST_CHUNK_TOKENS = 256
-"""Memory may squeeze prefill chunks to this; below it, waiting for other rows to end is faster."""
+"""Memory may squeeze prefill chunks to this; below it, waiting for other rows to end is faster. A draft model
+always has room to read so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,11 @@ class Load:
         """How many rows decode or will."""
         return sum(group.rows for group in self.groups)
 
+    @property
+    def longest_tokens(self) -> int:
+        """The longest that any of them can become."""
+        return max((group.longest_tokens for group in self.groups), default=0)
+
 
 class MemoryModel:
     """Predicts bytes for one model.
@@ -67,13 +73,19 @@ class MemoryModel:
 
     def row_bytes(self, tokens: int) -> int:
         """State of one row of this many tokens; buffers grow in steps."""
-        step = self._facts.capacity_step_tokens
-        capacity = -(-tokens // step) * step
-        return sum(layer.held_bytes(capacity) for layer in self._facts.layers)
+        return sum(layer.held_bytes(self._capacity(tokens)) for layer in self._facts.layers)
 
     def batch_bytes(self, groups: Sequence[Group]) -> int:
         """State of a batch, every row padded to the longest of its group."""
         return sum(group.rows * self.row_bytes(group.longest_tokens) for group in groups)
+
+    def draft_bytes(self, longest_tokens: int) -> int:
+        """What a draft model holds of a row that is the longest of a batch; 0 where there is none."""
+        draft = self._facts.draft
+        if draft is None or not longest_tokens:
+            return 0
+        tokens = min(longest_tokens, draft.context_tokens)
+        return sum(layer.held_bytes(self._capacity(tokens)) for layer in draft.layers)
 
     def load_of(self, pictures: Sequence[PictureSpan]) -> Load:
         """What a prompt's pictures add to a load."""
@@ -89,6 +101,9 @@ class MemoryModel:
         least = min(LEAST_CHUNK_TOKENS, self._max_chunk_tokens, load.prompt_tokens - 1)
         reading = max(least, load.span_tokens) * self._chunk_token_bytes(load.prompt_tokens)
         decoding = sum(group.rows * self._chunk_token_bytes(group.longest_tokens) for group in load.groups)
+        if self._facts.draft and load.rows:
+            least = min(LEAST_CHUNK_TOKENS, self._max_chunk_tokens, load.longest_tokens)
+            decoding = max(decoding, least * self._chunk_token_bytes(load.longest_tokens))
         # Looking at a picture goes on over steps that decode, and holds what it has of it meanwhile.
         return self._held_bytes(load) + max(reading, decoding + self._looking_bytes(load))
 
@@ -109,7 +124,7 @@ class MemoryModel:
         return min(self._max_chunk_tokens, (self._facts.budget_bytes - self._held_bytes(load)) // each)
 
     def _held_bytes(self, load: Load) -> int:
-        rows_bytes = self.batch_bytes(load.groups)
+        rows_bytes = self.batch_bytes(load.groups) + self.draft_bytes(load.longest_tokens)
         sight = self._facts.sight
         pictures_bytes = sight.cache_bytes if sight else 0
         return self._facts.weights_bytes + rows_bytes + load.parked_bytes + pictures_bytes + load.kept_bytes
@@ -119,5 +134,13 @@ class MemoryModel:
         return sight.transient_bytes(load.picture_bytes) if sight and load.picture_bytes else 0
 
     def _chunk_token_bytes(self, context_tokens: int) -> int:
-        facts = self._facts
-        return facts.transient_bytes_per_token + facts.transient_bytes_per_token_and_context * context_tokens
+        """Activations of one token that is read, by the model or by its draft model: whichever are more."""
+        readers = (self._facts, self._facts.draft) if self._facts.draft else (self._facts,)
+        return max(
+            reader.transient_bytes_per_token + reader.transient_bytes_per_token_and_context * context_tokens
+            for reader in readers
+        )
+
+    def _capacity(self, tokens: int) -> int:
+        step = self._facts.capacity_step_tokens
+        return -(-tokens // step) * step

@@ -120,16 +120,20 @@ class PrefillPacer:
         Returns:
             0 where something is read already and there is no room for 16 tokens more.
         """
-        limit = min(self._max_chunk_tokens, self._tried_tokens, cap_tokens) - spent.tokens
-        if self._token_seconds is not None:
-            room_seconds = max(0.0, self.room_seconds(beside) - spent.seconds)
-            limit = int(min(limit, self._affordable(room_seconds, context_tokens)))
-        if limit >= ROUND_FROM_TOKENS:
-            limit -= limit % CHUNK_MULTIPLE_TOKENS
+        limit = self._most_tokens(beside, cap_tokens, context_tokens, spent)
         if spent.tokens:
             return limit if limit >= LEAST_CHUNK_TOKENS else 0
         self._asked_tokens = max(LEAST_CHUNK_TOKENS, limit)
         return self._asked_tokens
+
+    def draft_tokens(self, *, cap_tokens: int, context_tokens: int) -> int:
+        """The most that a draft model reads beside a stream: as if the model read it, which takes longer.
+
+        Args:
+            cap_tokens: most that memory allows in the step.
+            context_tokens: what stands before the chunk.
+        """
+        return max(0, self._most_tokens(Beside.STREAMS, cap_tokens, context_tokens, NOTHING))
 
     def predicted_seconds(self, chunk_tokens: int, *, beside: Beside, context_tokens: int = 0) -> float:
         """What a step with this chunk is believed to take."""
@@ -165,6 +169,15 @@ class PrefillPacer:
     def room_seconds(self, beside: Beside) -> float:
         """How long a step may work on a prompt beside what it decodes."""
         return max(0.0, self._allowed_seconds(beside) - self._expected_decode(beside))
+
+    def _most_tokens(self, beside: Beside, cap_tokens: int, context_tokens: int, spent: Spent) -> int:
+        limit = min(self._max_chunk_tokens, self._tried_tokens, cap_tokens) - spent.tokens
+        if self._token_seconds is not None:
+            room_seconds = max(0.0, self.room_seconds(beside) - spent.seconds)
+            limit = int(min(limit, self._affordable(room_seconds, context_tokens)))
+        if limit >= ROUND_FROM_TOKENS:
+            limit -= limit % CHUNK_MULTIPLE_TOKENS
+        return limit
 
     def _affordable(self, room_seconds: float, context_tokens: int) -> float:
         """How many tokens `n` behind this context fit: `n * (base + slope * (context + n / 2)) = room`."""

@@ -1,7 +1,7 @@
 """Whether a prompt's pictures can ever be looked at here."""
 
 from allod.core.messages import Refused, Submit
-from allod.core.step import Sight
+from allod.core.pictures import Sight
 
 _OUT_OF_PLACE = "messages: the places of the pictures are not in order, or not within the prompt"
 

@@ -8,8 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from allod.core.pictures import Digest, PictureSpan
-from allod.core.step import Sight
+from allod.core.pictures import Digest, PictureSpan, Sight
 
 
 class Stage(Enum):

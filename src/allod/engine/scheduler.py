@@ -51,8 +51,8 @@ class Occupancy:
         picture_bytes: tensors and features of pictures that are held or promised.
         seen_pictures: how many pictures were looked at, from the start.
         prefix_bytes: what is kept of prompts and answers to be read again.
-        drafted_tokens: tokens that rows were given as drafts, from the start.
-        accepted_tokens: those of them that the rows said.
+        looked_up: tokens that were looked up as drafts for rows from the start, and those that they said.
+        guessed: the same of the draft model's.
     """
 
     rows: int
@@ -64,8 +64,8 @@ class Occupancy:
     picture_bytes: int = 0
     seen_pictures: int = 0
     prefix_bytes: int = 0
-    drafted_tokens: int = 0
-    accepted_tokens: int = 0
+    looked_up: tuple[int, int] = (0, 0)
+    guessed: tuple[int, int] = (0, 0)
 
 
 class Scheduler:
@@ -93,7 +93,9 @@ class Scheduler:
             tokens, seconds = facts.chunk_tokens, facts.chunk_seconds
             self._pacer.observe(beside=Beside.NOBODY, chunk_tokens=tokens, seconds=seconds)
         self._looking = Looking(facts.sight, self._pacer)
-        self._speculation = Speculation(facts, is_wanted=settings.speculation == "auto")
+        self._speculation = Speculation(
+            facts, self._pacer, self._beside_row_tokens, is_wanted=settings.speculation == "auto"
+        )
         self._prefixes = Prefixes(facts, settings, self._pacer, self._spare_bytes, archive)
         self._chunks = Chunks(facts, self._pacer, self._looking, self._prefixes)
         self._tickets = 0
@@ -124,13 +126,13 @@ class Scheduler:
             prefilling=sum(len(lane.readings) for lane in self._lanes),
             queued=sum(len(lane.queue) for lane in self._lanes),
             queued_tokens=sum(lane.queue.tokens for lane in self._lanes),
-            reserved_bytes=sum(self._memory.batch_bytes(lane.occupied()) for lane in self._lanes),
+            reserved_bytes=self._reserved_bytes(),
             parked=sum(len(lane.rows) for lane in self._lanes if lane is not self._running),
             picture_bytes=self._looking.held_bytes,
             seen_pictures=self._looking.seen_count,
             prefix_bytes=self._prefixes.used_bytes,
-            drafted_tokens=self._speculation.drafted_tokens,
-            accepted_tokens=self._speculation.accepted_tokens,
+            looked_up=self._speculation.looked_up,
+            guessed=self._speculation.guessed,
         )
 
     def submit(self, submit: Submit, now_seconds: float) -> Admitted | Refused:
@@ -185,9 +187,8 @@ class Scheduler:
             plan = self._chunks.read(plan, self._running, lambda spent: self._admit_beside(spent, release))
         restore = self._prefixes.take()
         plan = self._join_read(plan)
-        # A draft is alone on its way: what another step does may be about other rows.
-        draft = None if self._flights else self._speculation.draft(self._alone())
-        plan = replace(plan, release=tuple(release), restore=restore, draft=draft)
+        plan = replace(plan, release=tuple(release), restore=restore)
+        plan = self._speculation.add(plan, self._alone(), is_first=not self._flights)
         self._flights += not plan.is_empty
         return plan
 
@@ -211,15 +212,10 @@ class Scheduler:
 
     def _learn(self, plan: StepPlan, result: StepResult) -> None:
         """What the step cost, and what it saw."""
-        encoded = result.encoded
-        if plan.draft is not None:
-            self._speculation.land(len(result.sampled), result.seconds)
+        if self._speculation.observe(plan, result):
             return
-        if encoded is not None and self._looking.commit(encoded):
-            return
-        if len(plan.decode) == 1 and not (plan.join or plan.prefill or encoded):
-            self._speculation.observe_plain(result.seconds)
-        self._chunks.observe(plan, result.seconds)
+        if result.encoded is None or not self._looking.commit(result.encoded):
+            self._chunks.observe(plan, result.seconds)
 
     def _jobs(self, submit: Submit, max_tokens: int) -> list[Job]:
         """One job for the request, or one for each choice where rows cannot share a step."""
@@ -323,6 +319,15 @@ class Scheduler:
         chunk_tokens = max((job.chunk_cap_tokens for job in self._running.readings), default=0)
         load = self._load(None)
         return self._memory.spare_bytes(self._beside_parked(load), chunk_tokens)
+
+    def _reserved_bytes(self) -> int:
+        rows_bytes = sum(self._memory.batch_bytes(lane.occupied()) for lane in self._lanes)
+        return rows_bytes + self._memory.draft_bytes(self._load(None).longest_tokens)
+
+    def _beside_row_tokens(self, choice: Choice) -> int:
+        """How many tokens may be read at once beside a row that decodes alone."""
+        load = replace(self._load(None), prompt_tokens=choice.job.full_tokens)
+        return self._memory.chunk_tokens(replace(load, kept_bytes=self._prefixes.used_bytes))
 
     def _make_room_for_chunks(self) -> None:
         """Forget what was kept where a prompt rested whose chunks were promised these bytes."""

@@ -34,8 +34,8 @@ class EngineSettings:
     speculation: Annotated[
         Literal["auto", "off"],
         Doc(
-            "`auto` lets an answer that repeats what was said before take several tokens in a step, where "
-            "that was measured to be faster; the text stays the same."
+            "`auto` lets an answer take several tokens in a step, that repeats what was said before or whose "
+            "draft model guesses it, where that was measured to be faster; the text stays the same."
         ),
     ] = "auto"
     prefix_cache_bytes: Annotated[

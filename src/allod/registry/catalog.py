@@ -114,6 +114,10 @@ class Catalog:
         """Where the model's files are."""
         return self._path(card.name)
 
+    def draft_folder(self, card: ModelCard) -> Path | None:
+        """Where the files of the model are, or were, that drafts for another; None where none does."""
+        return None if card.draft is None else self._path(card.draft)
+
     def holds(self, name: str) -> bool:
         """True when the name is taken, if only by a damaged entry."""
         return self._path(name).exists()

@@ -47,9 +47,9 @@ def load(
     config = refuse_code(folder)
     terms = Terms(settings, platform, budget_bytes, measuring or Measuring())
     if not isinstance(config.get("vision_config"), dict):
-        return _load_text(folder, terms)
+        return load_text(folder, terms)
     if settings.vision == "off":
-        return _load_text(folder, terms, _TURNED_OFF)
+        return load_text(folder, terms, _TURNED_OFF)
     try:
         # Most models are text, and importing mlx-vlm takes a second that their start need not wait for.
         seeing = import_module("allod.runner.load_vision")
@@ -61,7 +61,7 @@ def load(
     if settings.vision == "on":
         raise CannotLoad(reason)
     try:
-        return _load_text(folder, terms, reason)
+        return load_text(folder, terms, reason)
     except CannotLoad as error:
         raise CannotLoad(f"{error}; nor with pictures: {reason}") from error
 
@@ -87,7 +87,12 @@ def refuse_code(folder: Path) -> Config:
     return config
 
 
-def _load_text(folder: Path, terms: Terms, blind_because: str = "") -> LoadedModel:
+def load_text(folder: Path, terms: Terms, blind_because: str = "") -> LoadedModel:
+    """Load what of a checkpoint reads and writes text, beside whatever is there.
+
+    Raises:
+        CannotLoad: mlx-lm does not know it, it is damaged, or does not fit.
+    """
     try:
         model, config = load_model(folder, lazy=True)
     except (ValueError, FileNotFoundError, KeyError, TypeError, RuntimeError) as error:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from allod.core.step import Sight
+from allod.core.pictures import Sight
 from allod.runner.network import Network
 
 Config = Mapping[str, object]

@@ -29,6 +29,10 @@ PADDED: Way = "padded rows first"
 PAD_ROWS = 16
 """The kernels of BLAS libraries for wide registers take 16 rows at a time, and are slow for what is left."""
 
+DRAFT_SUFFIX = "+draft"
+"""What the name of a model's file ends with that is of its draft model: beside another, it has less room. No
+model is named so."""
+
 log = logging.getLogger(__name__)
 
 

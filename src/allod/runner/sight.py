@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from allod.core.step import Sight
+from allod.core.pictures import Sight
 from allod.runner.loaded import Config, number, part, text_part
 
 _PIXEL_BYTES = 4

@@ -17,7 +17,6 @@ from allod.core.ports import Archive, Flight
 from allod.core.sampling import Sampling
 from allod.core.step import (
     Discard,
-    Draft,
     Encoded,
     Join,
     Keep,
@@ -33,7 +32,8 @@ from allod.core.step import (
 )
 from allod.runner import caches, together
 from allod.runner.batch import Batch, Group
-from allod.runner.drafts import DraftFlight
+from allod.runner.drafting import Drafter
+from allod.runner.drafts import read_draft
 from allod.runner.gallery import Gallery
 from allod.runner.masks import Follower, Masks, allowed
 from allod.runner.network import Network, Reading, Source
@@ -89,6 +89,7 @@ class MlxRunner:
         facts: what was measured on it.
         masks: makes masks from grammars; None where no row will have one.
         archive: where blocks of what was read are stored; None where there is none.
+        drafter: the draft model beside it; None where there is none.
     """
 
     def __init__(
@@ -97,8 +98,10 @@ class MlxRunner:
         facts: ModelFacts,
         masks: Masks | None = None,
         archive: Archive | None = None,
+        drafter: Drafter | None = None,
     ) -> None:
         self.archive = archive
+        self._drafter = drafter
         self._network = network
         self._gallery = Gallery(network)
         self._shelf = PrefixShelf(network, archive)
@@ -137,8 +140,10 @@ class MlxRunner:
         if plan.resume:
             self._batch.append(self._parked.split(plan.resume))
         worked += self._obey(plan.restore)
-        if plan.draft is not None:
-            return self._read_draft(plan.draft, started)
+        if self._drafter is not None:
+            worked += self._drafter.follow(plan)
+        if plan.drafted_tokens:
+            return read_draft(plan, self._batch, self._network, self._places(), self._drafter, started)
         scored = self._prefill(plan.prefill, plan.join, worked)
         worked += self._obey(plan.keep_read)
         encoded = self._gallery.look(plan.encode) if plan.encode else None
@@ -275,23 +280,6 @@ class MlxRunner:
         evaluated = [array for reading in readings for array in caches.arrays(reading.state)]
         mx.async_eval(evaluated)
         return evaluated
-
-    def _read_draft(self, draft: Draft, started: float) -> DraftFlight:
-        batch = self._batch
-        assert batch.last is not None
-        tokens = mx.concatenate([batch.last, mx.array(draft.tokens, dtype=mx.int32)])
-        logits = self._network.logits(tokens[None], batch.state, self._places())[0]
-        (row,) = batch.sampler.rows
-        ahead = Sampler(self._facts.vocabulary, [row.ahead(place) for place in range(len(draft.tokens) + 1)])
-        chosen = ahead.choose(logits).tokens
-        mx.async_eval(chosen)
-
-        def settle(accepted: int, last: mx.array) -> None:
-            caches.trim(batch.state, len(draft.tokens) - accepted)
-            batch.advance(last, accepted + 1)
-            row.position += accepted + 1
-
-        return DraftFlight(draft, chosen, settle, time.perf_counter() - started)
 
     def _places(self) -> mx.array | None:
         """(B,) positions of the rows' last tokens, where the network wants to be told."""

@@ -41,6 +41,9 @@ _MOST_TIMED_TOKENS = 512
 _TIMED_SECONDS = 0.1
 """A chunk that takes so long says what longer ones will."""
 
+_SAID_TOKENS = 8
+_SAYING_TRIES = 4
+
 OnFraction = Callable[[float], None]
 
 
@@ -70,6 +73,22 @@ def warm_up(
     mx.clear_cache()
 
 
+def warm_up_alone(network: Network, max_chunk_tokens: int, max_context_tokens: int) -> None:
+    """Take every kind of step that a model takes which follows one row.
+
+    Args:
+        network: it pads chunks.
+        max_chunk_tokens: the longest chunk.
+        max_context_tokens: the longest text.
+    """
+    context_tokens = min(_MOST_CONTEXT_TOKENS, max_context_tokens)
+    lengths = chunk_lengths(min(max_chunk_tokens, context_tokens))
+    alone = _alone(network, min(_MOST_ALONE_TOKENS, context_tokens))
+    for piece in (*_chunks(network, lengths, context_tokens), *alone):
+        piece()
+    mx.clear_cache()
+
+
 def time_chunk(network: Network, max_tokens: int) -> tuple[int, float]:
     """Read chunks, each twice as long as the one before, until one takes a while.
 
@@ -90,6 +109,24 @@ def time_chunk(network: Network, max_tokens: int) -> tuple[int, float]:
             mx.clear_cache()
             return tokens, seconds
         tokens *= 2
+
+
+def time_saying(network: Network) -> float:
+    """Seconds of one token, of some that a model says one after the other; the least of several tries."""
+    return min(_saying_seconds(network) for _ in range(_SAYING_TRIES))
+
+
+def _saying_seconds(network: Network) -> float:
+    reading = Reading(network.make_state())
+    network.read([1] * _LEAST_TIMED_TOKENS, reading, (), {})
+    mx.eval(caches.arrays(reading.state))
+    token = mx.array([1])
+    started = time.perf_counter()
+    for _ in range(_SAID_TOKENS):
+        token = mx.argmax(network.logits(token[None], reading.state)[:, -1], axis=-1)
+        mx.async_eval(token)
+    mx.eval(token)
+    return (time.perf_counter() - started) / _SAID_TOKENS
 
 
 def _reading_seconds(network: Network, tokens: int) -> float:

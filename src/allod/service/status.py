@@ -34,6 +34,8 @@ class ModelStatus:
         disk_bytes: what is kept of them on disk.
         drafted_tokens: what answers were given to guess with, since the worker started.
         accepted_tokens: how much of it they said.
+        guessed_tokens: how much of the former a draft model made.
+        accepted_guessed_tokens: how much of that they said.
     """
 
     name: ModelName
@@ -52,6 +54,8 @@ class ModelStatus:
     disk_bytes: int | None = None
     drafted_tokens: int | None = None
     accepted_tokens: int | None = None
+    guessed_tokens: int | None = None
+    accepted_guessed_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +119,6 @@ def _status(model: HostedModel) -> ModelStatus:
         disk_bytes=report.disk_bytes if report else None,
         drafted_tokens=report.drafted_tokens if report else None,
         accepted_tokens=report.accepted_tokens if report else None,
+        guessed_tokens=report.guessed_tokens if report else None,
+        accepted_guessed_tokens=report.accepted_guessed_tokens if report else None,
     )

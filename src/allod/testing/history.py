@@ -62,6 +62,10 @@ class History:
         for token, what in zip(tokens, tokens if seen is None else seen, strict=True):
             self.trail.append(Mark(folded(self.digest, (what,)), folded(self.spelled, (token,))))
 
+    def cut(self, length: int) -> None:
+        """Go back to where so many tokens were read."""
+        del self.trail[length + 1 :]
+
     def copy(self) -> "History":
         """One that goes on by itself."""
         return History(list(self.trail), self.chunk_tokens)

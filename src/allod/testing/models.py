@@ -6,7 +6,7 @@ from allod.core.card import ModelCard
 from allod.core.ids import ModelName, RequestId, SequenceId, TenantId
 from allod.core.messages import Submit
 from allod.core.sampling import Sampling, SamplingWishes
-from allod.core.step import LayerState, ModelFacts
+from allod.core.step import DraftFacts, LayerState, ModelFacts
 
 FULL_ATTENTION = LayerState(kind="full", layers=1, bytes_per_token=10, fixed_bytes=0, window_tokens=None)
 
@@ -24,6 +24,18 @@ TINY = ModelFacts(
     compute="integers",
     device="null",
 )
+
+
+TINY_DRAFT = DraftFacts(
+    weights_bytes=100,
+    layers=(LayerState(kind="full", layers=1, bytes_per_token=3, fixed_bytes=0, window_tokens=None),),
+    transient_bytes_per_token=0,
+    transient_bytes_per_token_and_context=0,
+    context_tokens=4096,
+    reading_seconds_per_token=0.00005,
+    saying_seconds=0.001,
+)
+"""A draft model to pretend to be; what it takes is what `FakeCosts` say."""
 
 
 def tiny_facts(**changes: object) -> ModelFacts:

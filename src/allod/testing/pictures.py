@@ -6,8 +6,8 @@ So a scheduler that shows a row the wrong picture, or a part of it in the wrong 
 from collections.abc import Iterable, Sequence
 
 from allod.core.ids import TokenId
-from allod.core.pictures import Digest, PictureSpan, Tensor
-from allod.core.step import Encode, Encoded, Prefill, Shown, Sight
+from allod.core.pictures import Digest, PictureSpan, Sight, Tensor
+from allod.core.step import Encode, Encoded, Prefill, Shown
 from allod.testing.contract import require
 
 PIECES = 5

@@ -4,17 +4,15 @@ The token a row makes is a function of all tokens it has read and of its seed, s
 a row wrongly gets different tokens, and whatever the port forbids is a ContractViolation.
 """
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 from allod.core.ids import SequenceId, TokenId
 from allod.core.pictures import Digest, PictureSpan, Tensor
 from allod.core.ports import Archive, Flight
 from allod.core.sampling import Sampling
 from allod.core.step import (
-    Draft,
-    Encoded,
     Join,
     Keep,
     MemoryReading,
@@ -28,6 +26,9 @@ from allod.core.step import (
     StepResult,
 )
 from allod.testing.contract import require
+from allod.testing.costs import FakeCosts
+from allod.testing.drafting import FakeDrafter
+from allod.testing.flights import FakeFlight, Landing
 from allod.testing.history import History, folded
 from allod.testing.pictures import FakeGallery, seen_as
 from allod.testing.prefixes import FakeShelf
@@ -48,15 +49,6 @@ class FakeSpeech:
     stop_token: TokenId = 0
 
 
-@dataclass(frozen=True, slots=True)
-class FakeCosts:
-    """What a step takes, in simulated seconds, as `StepResult.seconds` tells it."""
-
-    decode_seconds: float = 0.01
-    prefill_seconds_per_token: float = 0.0005
-    piece_seconds: float = 0.02
-
-
 @dataclass(slots=True)
 class _Row:
     """A row of the batch; `pending` is the token it reads next, `group` that of rows of its length."""
@@ -68,33 +60,6 @@ class _Row:
     said: int = 0
 
 
-@dataclass(slots=True)
-class _Landing:
-    """Which flights were collected; shared by a runner and its flights."""
-
-    launched: int = 0
-    collected: int = 0
-
-
-@dataclass(slots=True)
-class _FakeFlight:
-    number: int
-    result: StepResult
-    landing: _Landing
-    sleep_seconds: float = 0.0
-    is_collected: bool = field(default=False, init=False)
-
-    def collect(self) -> StepResult:
-        """Return the result, once, and in the order of the launches."""
-        require(not self.is_collected, f"flight {self.number} is collected twice")
-        require(self.number == self.landing.collected + 1, f"flight {self.number} is collected out of turn")
-        if self.sleep_seconds:
-            time.sleep(self.sleep_seconds)
-        self.is_collected = True
-        self.landing.collected = self.number
-        return self.result
-
-
 class FakeRunner:
     """Implements `core.ports.Runner` on integers.
 
@@ -104,6 +69,7 @@ class FakeRunner:
         costs: simulated seconds.
         step_seconds: seconds that collecting a step which decodes or prefills really takes.
         archive: where blocks outlive it.
+        misses_every: where the draft model's guesses are wrong; None for nowhere.
     """
 
     def __init__(
@@ -114,6 +80,7 @@ class FakeRunner:
         costs: FakeCosts | None = None,
         step_seconds: float = 0.0,
         archive: Archive | None = None,
+        misses_every: int | None = None,
     ) -> None:
         self.archive = archive
         self._facts = facts
@@ -125,9 +92,10 @@ class FakeRunner:
         self._parked: dict[SequenceId, _Row] = {}
         self._joined: set[SequenceId] = set()
         self._released: set[SequenceId] = set()
-        self._landing = _Landing()
+        self._landing = Landing()
         self._gallery = FakeGallery(facts.sight)
         self._shelf = FakeShelf(facts, archive)
+        self._drafter = FakeDrafter(facts, misses_every)
         self._peak_bytes = facts.weights_bytes
 
     @property
@@ -176,6 +144,7 @@ class FakeRunner:
         self._obey(plan.keep)
         for sequence in plan.release:
             self._release(sequence)
+        self._drafter.forget((*plan.release, *plan.park))
         self._gallery.forget(plan.forget)
         for sequence in plan.park:
             _move(sequence, self._rows, self._parked)
@@ -189,10 +158,8 @@ class FakeRunner:
         for join in plan.join:
             self._join(join)
         self._require_batch(plan.decode)
-        if plan.draft is not None:
-            sampled = self._read_draft(plan.draft, plan)
-        else:
-            sampled = tuple(self._decode(sequence) for sequence in plan.decode)
+        transient_bytes += self._read_beside(plan)
+        sampled = self._read_draft(plan) if plan.drafted_tokens else self._decode_all(plan.decode)
         states = [prefill.state for prefill in plan.prefill]
         require(len(states) == len(set(states)), "a step reads two chunks of one prompt")
         require(not plan.prefill or plan.encode is None, "a step reads chunks or looks at a picture")
@@ -202,8 +169,8 @@ class FakeRunner:
         self._require_budget(transient_bytes)
         landing.launched += 1
         works = plan.decode or plan.prefill or plan.encode
-        result = StepResult(sampled, self._seconds(plan, encoded), encoded)
-        return _FakeFlight(landing.launched, result, landing, self._step_seconds if works else 0.0)
+        result = StepResult(sampled, self._costs.seconds(plan, encoded), encoded)
+        return FakeFlight(landing.launched, result, landing, self._step_seconds if works else 0.0)
 
     def memory(self) -> MemoryReading:
         """Bytes of the weights and of what is held, as the facts say."""
@@ -279,30 +246,51 @@ class FakeRunner:
         row = self._rows[sequence]
         row.history.read((row.pending,))
         self._require_context(sequence, row.history)
-        row.pending = self._say(row)
+        row.pending = self._speak(row.sampling.seed, row.history, row.said)
         row.said += 1
         return Sampled(sequence, row.pending, _scores(row, self._facts.vocabulary))
 
-    def _read_draft(self, draft: Draft, plan: StepPlan) -> tuple[Sampled, ...]:
-        require(plan.decode == (draft.sequence,), "a draft is of the only row")
+    def _decode_all(self, sequences: Sequence[SequenceId]) -> tuple[Sampled, ...]:
+        return tuple(self._decode(sequence) for sequence in sequences)
+
+    def _read_beside(self, plan: StepPlan) -> int:
+        guess = plan.guess
+        if guess is None:
+            return 0
+        require(plan.decode == (guess.sequence,), "a guess is of the only row")
+        require(not (plan.prefill or plan.encode or plan.join), "a step with a guess reads no prompt")
+        self._require_tokens(guess.tokens)
+        return self._drafter.read(guess, self._rows[guess.sequence].history)
+
+    def _read_draft(self, plan: StepPlan) -> tuple[Sampled, ...]:
+        draft, guess = plan.draft, plan.guess
+        require(draft is None or guess is None, "a row reads one draft")
+        (sequence,) = plan.decode
+        require(not draft or draft.sequence == sequence, "a draft is of the only row")
         require(not (plan.prefill or plan.encode or plan.join), "a step with a draft does nothing else")
         require(self._landing.launched == self._landing.collected, "a draft behind a step on its way")
         require(not self._facts.undrafted_because, "states of this model cannot take a draft back")
-        self._require_tokens(draft.tokens)
+        row = self._rows[sequence]
+        tokens = draft.tokens if draft else ()
+        if guess:
+            tokens = self._drafter.say(guess, row.pending, row.said, partial(self._speak, row.sampling.seed))
+        self._require_tokens(tokens)
         said: list[Sampled] = []
-        for token in (*draft.tokens, None):
-            said.append(self._decode(draft.sequence))
+        for token in (*tokens, None):
+            said.append(self._decode(sequence))
             if said[-1].token != token:
                 break
+        if guess:
+            self._drafter.settle(guess, len(said) - 1)
         return tuple(said)
 
-    def _say(self, row: _Row) -> TokenId:
+    def _speak(self, seed: int | None, history: History, said: int) -> TokenId:
         speech = self._speech
-        if speech.stop_after is not None and row.said >= speech.stop_after:
+        if speech.stop_after is not None and said >= speech.stop_after:
             return speech.stop_token
-        if row.said < len(speech.script):
-            return speech.script[row.said]
-        return row.history.next_token(row.sampling.seed, self._facts.vocabulary)
+        if said < len(speech.script):
+            return speech.script[said]
+        return history.next_token(seed, self._facts.vocabulary)
 
     def _prefill(self, prefill: Prefill) -> None:
         require(bool(prefill.tokens), f"prefill of state {prefill.state} without tokens")
@@ -340,7 +328,7 @@ class FakeRunner:
     def _held_bytes(self) -> int:
         rows_bytes = self._padded_bytes(self._rows) + self._padded_bytes(self._parked)
         states_bytes = sum(self._state_bytes(state.length) for state in self._states.values())
-        kept_bytes = self._gallery.held_bytes + self._shelf.held_bytes
+        kept_bytes = self._gallery.held_bytes + self._shelf.held_bytes + self._drafter.held_bytes
         return self._facts.weights_bytes + rows_bytes + states_bytes + kept_bytes
 
     def _padded_bytes(self, rows: Mapping[SequenceId, _Row]) -> int:
@@ -353,14 +341,6 @@ class FakeRunner:
         step = self._facts.capacity_step_tokens
         capacity_tokens = (tokens + step - 1) // step * step
         return sum(layer.held_bytes(capacity_tokens) for layer in self._facts.layers)
-
-    def _seconds(self, plan: StepPlan, encoded: Encoded | None) -> float:
-        decode_seconds = self._costs.decode_seconds if plan.decode else 0.0
-        drafted = len(plan.draft.tokens) if plan.draft else 0
-        chunk_tokens = sum(len(prefill.tokens) for prefill in plan.prefill)
-        looking_seconds = encoded.pieces_done * self._costs.piece_seconds if encoded else 0.0
-        read_tokens = chunk_tokens + drafted
-        return decode_seconds + looking_seconds + read_tokens * self._costs.prefill_seconds_per_token
 
 
 def expected_tokens(

@@ -190,6 +190,8 @@ class EngineLoop:
             seen_pictures=occupancy.seen_pictures,
             prefix_bytes=occupancy.prefix_bytes,
             disk_bytes=archive.used_bytes if (archive := self._runner.archive) else 0,
-            drafted_tokens=occupancy.drafted_tokens,
-            accepted_tokens=occupancy.accepted_tokens,
+            drafted_tokens=occupancy.looked_up[0] + occupancy.guessed[0],
+            accepted_tokens=occupancy.looked_up[1] + occupancy.guessed[1],
+            guessed_tokens=occupancy.guessed[0],
+            accepted_guessed_tokens=occupancy.guessed[1],
         )

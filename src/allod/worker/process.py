@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -16,14 +17,18 @@ from msgspec import structs
 
 from allod.config import WorkerSettings
 from allod.core.ports import Encoder, Preprocessor, Runner
+from allod.core.step import ModelFacts
 from allod.device.base import Platform, budget_bytes
 from allod.device.blas import INSTALL_HINT, matters
 from allod.device.choose import choose
 from allod.media.settings import Limits
+from allod.runner.drafting import Drafter
 from allod.runner.encoder import load_encoder
 from allod.runner.load import load
 from allod.runner.loaded import CannotLoad, not_installed
 from allod.runner.masks import Masks
+from allod.runner.measured import DRAFT_SUFFIX
+from allod.runner.pairing import DraftWishes, pair
 from allod.runner.probe import fitted, measure
 from allod.runner.record import Measuring
 from allod.runner.step import MlxRunner
@@ -54,6 +59,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--context-tokens", type=int, required=True, help="the card's longest sequence")
     parser.add_argument("--purpose", choices=PURPOSES, default=TEXT, help="what it is for")
     parser.add_argument("--measured", type=Path, help="where it is kept what products take")
+    parser.add_argument("--draft", type=Path, help="folder of the model that drafts for it, if one does")
+    parser.add_argument("--draft-context-tokens", type=int, default=2048, help="that card's longest sequence")
     parser.add_argument("--prefixes", type=Path, help="where prefixes are kept on disk, if they are")
     parser.add_argument("--settings", type=WorkerSettings.from_json, required=True, help="settings as JSON")
     return parser.parse_args(arguments)
@@ -157,6 +164,7 @@ def _load_runner(
         facts.budget_bytes / 2**30,
         "" if facts.batchable else f"; served alone: {facts.alone_because}",
     )
+    facts, drafter = _pair(options, facts, platform, measuring, progress)
     archive = open_archive(options.prefixes, options.model, settings.engine, facts)
     if archive is not None:
         held.callback(archive.close)
@@ -167,7 +175,36 @@ def _load_runner(
         warm_up(loaded.network, trial, most_tokens, most_rows, lambda done: progress("warming up", done))
     tokens, seconds = time_chunk(loaded.network, min(most_tokens, facts.context_tokens))
     facts = structs.replace(facts, chunk_tokens=tokens, chunk_seconds=seconds)
-    return MlxRunner(loaded.network, facts, masks, archive)
+    return MlxRunner(loaded.network, facts, masks, archive, drafter)
+
+
+def _pair(
+    options: argparse.Namespace,
+    facts: ModelFacts,
+    platform: Platform,
+    measuring: Measuring,
+    progress: LoadProgress,
+) -> tuple[ModelFacts, Drafter | None]:
+    """Load the draft model too, if the model has one; without it everything works."""
+    if options.draft is None or options.settings.engine.speculation == "off":
+        return facts, None
+    progress("reading the draft model", None)
+    file = measuring.file and measuring.file.with_stem(f"{measuring.file.stem}{DRAFT_SUFFIX}")
+    settings: WorkerSettings = options.settings
+    wishes = DraftWishes(
+        folder=options.draft,
+        context_tokens=options.draft_context_tokens,
+        settings=settings.runner,
+        platform=platform,
+        measuring=replace(measuring, file=file),
+        max_chunk_tokens=settings.engine.max_prefill_chunk_tokens,
+    )
+    facts, drafter = pair(facts, wishes)
+    if facts.draft is None:
+        log.warning("it is served without its draft model: %s", facts.unpaired_because)
+    else:
+        log.info("%s drafts for it, %.2f GiB", options.draft.name, facts.draft.weights_bytes / 2**30)
+    return facts, drafter
 
 
 def _load_encoder(

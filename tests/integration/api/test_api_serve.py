@@ -182,3 +182,19 @@ def test_the_command_of_a_worker(tmp_path: Path, add: Callable[[str], None]) -> 
     kept = ["--measured", measured, "--prefixes", prefixes]
     assert flags[6:] == ["--context-tokens", limit, "--purpose", "text", *kept]
     assert WorkerSettings.from_json(flags[5]) == WorkerSettings.of(settings)
+
+
+def test_the_command_of_a_worker_with_a_draft_model(tmp_path: Path, add: Callable[[str], None]) -> None:
+    """Its folder and context go with the model's; one that is gone is named too, for the worker to miss."""
+    for name in ("one", "two"):
+        add(name)
+    settings = Settings(home=tmp_path)
+    catalog = Catalog(settings.models_folder)
+    card = msgspec.structs.replace(catalog.card("one"), draft="two")
+    context = str(catalog.card("two").context_tokens)
+    folder = str(tmp_path / "models" / "two")
+    command = worker_command(settings, catalog)
+    assert command(card)[-4:] == ("--draft", folder, "--draft-context-tokens", context)
+    catalog.remove("two")
+    assert command(card)[-2:] == ("--draft", folder)
+    assert "--draft" not in worker_command(settings, catalog, "pictures")(card)

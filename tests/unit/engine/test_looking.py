@@ -2,9 +2,9 @@
 
 from allod.core.ids import RequestId, SequenceId, TenantId
 from allod.core.messages import Wanted
-from allod.core.pictures import Digest, PictureSpan
+from allod.core.pictures import Digest, PictureSpan, Sight
 from allod.core.sampling import Sampling
-from allod.core.step import Encode, Encoded, Sight
+from allod.core.step import Encode, Encoded
 from allod.engine.looking import Looking
 from allod.engine.pacing import STALL_SHARE, Beside, PrefillPacer
 from allod.engine.sequence import Job, Phase

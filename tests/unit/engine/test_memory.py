@@ -6,10 +6,10 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allod.core.pictures import Digest, PictureSpan
-from allod.core.step import LayerState, Sight
+from allod.core.pictures import Digest, PictureSpan, Sight
+from allod.core.step import LayerState
 from allod.engine.memory import LEAST_CHUNK_TOKENS, Group, Load, MemoryModel
-from allod.testing.models import tiny_facts
+from allod.testing.models import TINY_DRAFT, tiny_facts
 
 FULL = LayerState("full", 2, bytes_per_token=10, fixed_bytes=0, window_tokens=None)
 SLIDING = LayerState("sliding", 2, bytes_per_token=3, fixed_bytes=7, window_tokens=100)
@@ -126,3 +126,21 @@ def test_more_of_anything_never_needs_less(data: st.DataObject, whole: bool):
     memory = seeing(whole_spans=whole)
     assert memory.needed_bytes(small) <= memory.needed_bytes(large) <= memory.needed_bytes(larger)
     assert memory.chunk_tokens(small) >= memory.chunk_tokens(large) >= memory.chunk_tokens(larger)
+
+
+def test_a_draft_model_holds_one_row_and_may_read_a_chunk_of_it():
+    """Whatever the number of rows: its state is that of the longest, up to its own context."""
+    draft = msgspec.structs.replace(
+        TINY_DRAFT, transient_bytes_per_token=9, context_tokens=1000, layers=(SLIDING, FULL)
+    )
+    facts = tiny_facts(
+        layers=(FULL,), capacity_step_tokens=1, weights_bytes=0, transient_bytes_per_token=5, draft=draft
+    )
+    memory, without = MemoryModel(facts, 512), MemoryModel(msgspec.structs.replace(facts, draft=None), 512)
+    assert memory.draft_bytes(0) == without.draft_bytes(500) == 0
+    assert memory.draft_bytes(500) == 7 + 300 + 5000
+    assert memory.draft_bytes(1500) == memory.draft_bytes(1000)
+    decoding = Load((Group(2, 800),))
+    assert without.needed_bytes(decoding) == 16_000 + 2 * 5
+    assert memory.needed_bytes(decoding) == 16_000 + memory.draft_bytes(800) + LEAST_CHUNK_TOKENS * 9
+    assert memory.needed_bytes(Load()) == 0

@@ -144,3 +144,13 @@ def test_a_chunk_costs_what_decoding_does_not():
     made.observe(beside=Beside.STREAMS, chunk_tokens=0, seconds=0.040)
     made.observe(beside=Beside.STREAMS, chunk_tokens=200, seconds=0.240)
     assert made.predicted_seconds(100, beside=Beside.NOBODY) == pytest.approx(0.1)
+
+
+def test_a_draft_model_reads_no_longer_than_the_model_may():
+    """Beside a stream, and only up to what memory allows; asking changes nothing."""
+    made = trained(token_seconds=0.001, decode_seconds=0.05)
+    chunk = made.chunk_tokens(beside=Beside.STREAMS, cap_tokens=NO_CAP)
+    assert made.draft_tokens(cap_tokens=NO_CAP, context_tokens=0) == chunk > 100
+    assert made.draft_tokens(cap_tokens=7, context_tokens=0) == 7
+    assert made.draft_tokens(cap_tokens=-3, context_tokens=0) == 0
+    assert made.chunk_tokens(beside=Beside.STREAMS, cap_tokens=NO_CAP) == chunk

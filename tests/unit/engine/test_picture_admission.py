@@ -3,8 +3,8 @@
 import pytest
 
 from allod.core.messages import Admitted, Refused
-from allod.core.pictures import Digest, PictureSpan
-from allod.core.step import ModelFacts, Sight
+from allod.core.pictures import Digest, PictureSpan, Sight
+from allod.core.step import ModelFacts
 from allod.engine.scheduler import Scheduler
 from allod.engine.settings import EngineSettings
 from allod.testing.models import submission, tiny_facts

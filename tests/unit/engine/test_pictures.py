@@ -1,7 +1,6 @@
 """The shelf: what is promised, what is held, and what leaves first."""
 
-from allod.core.pictures import Digest, PictureSpan
-from allod.core.step import Sight
+from allod.core.pictures import Digest, PictureSpan, Sight
 from allod.engine.pictures import PictureShelf, Stage
 
 CACHE = 100

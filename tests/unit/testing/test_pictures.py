@@ -3,13 +3,14 @@
 import pytest
 
 from allod.core.ids import SequenceId
-from allod.core.pictures import Digest, PictureSpan, Tensor
+from allod.core.pictures import Digest, PictureSpan, Sight, Tensor
 from allod.core.sampling import Sampling
-from allod.core.step import Encode, Encoded, Join, Prefill, Shown, Sight, StepPlan
+from allod.core.step import Encode, Encoded, Join, Prefill, Shown, StepPlan
 from allod.testing.contract import ContractViolation
+from allod.testing.costs import FakeCosts
 from allod.testing.models import tiny_facts
 from allod.testing.pictures import PIECES
-from allod.testing.runner import FakeCosts, FakeRunner, expected_tokens
+from allod.testing.runner import FakeRunner, expected_tokens
 
 ONE = SequenceId(1)
 DIGEST = Digest(bytes([7] * 32))

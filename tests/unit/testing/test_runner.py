@@ -1,13 +1,16 @@
 """The fake refuses what the port forbids: a check that never fires would prove nothing."""
 
+import msgspec
 import pytest
 
+from allod.core.drafts import Draft, Guess
 from allod.core.ids import SequenceId
 from allod.core.sampling import Sampling
 from allod.core.step import Join, MemoryReading, Prefill, StepPlan, StepResult
 from allod.testing.contract import ContractViolation
-from allod.testing.models import tiny_facts
-from allod.testing.runner import FakeCosts, FakeRunner, FakeSpeech, expected_tokens
+from allod.testing.costs import FakeCosts
+from allod.testing.models import TINY_DRAFT, tiny_facts
+from allod.testing.runner import FakeRunner, FakeSpeech, expected_tokens
 
 GREEDY = Sampling(temperature=0.0)
 ONE, TWO = SequenceId(1), SequenceId(2)
@@ -226,3 +229,35 @@ def test_a_released_row_starts_anew_only_from_a_prompt():
     step(runner, prefill=(Prefill(ONE, (1, 2, 3)),))
     again = Join(ONE, ((ONE, GREEDY),), first, (), said=(first,))
     assert step(runner, join=(again,), decode=(ONE,)).sampled[0].token == second
+
+
+def guess(start: int = 0, tokens: tuple[int, ...] = (1, 2, 3), length: int = 1) -> Guess:
+    return Guess(ONE, start, tokens, length)
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (StepPlan(decode=(ONE,), guess=guess(tokens=(1, 2))), "before it has read"),
+        (StepPlan(decode=(ONE,), guess=guess(tokens=(1, 2, 4))), "has not"),
+        (StepPlan(decode=(ONE,), guess=guess(tokens=(1, 2, 3, 4), length=0)), "has not"),
+        (StepPlan(decode=(ONE,), guess=guess(start=1, tokens=(2, 3))), "nothing was read"),
+        (StepPlan(decode=(ONE,), guess=guess(), prefill=(Prefill(TWO, (1,)),)), "no prompt"),
+        (StepPlan(decode=(ONE,), guess=guess(), draft=Draft(ONE, (1,))), "one draft"),
+        (StepPlan(decode=(ONE,), guess=guess(length=30)), "too short"),
+    ],
+)
+def test_a_guess_against_the_rules_is_a_violation(plan: StepPlan, words: str):
+    """With row 1 decoding behind three tokens, each of these breaks one rule."""
+    draft = msgspec.structs.replace(TINY_DRAFT, context_tokens=32)
+    runner = FakeRunner(tiny_facts(draft=draft))
+    step(runner, prefill=(Prefill(ONE, (1, 2)),))
+    step(runner, join=(joins(ONE),), decode=(ONE,))
+    with pytest.raises(ContractViolation, match=words):
+        runner.launch(plan)
+
+
+def test_without_a_draft_model_nothing_is_guessed():
+    """Nor is anything read for it."""
+    with pytest.raises(ContractViolation, match="no draft model"):
+        decoding().launch(StepPlan(decode=(ONE,), guess=guess(length=0)))

@@ -54,6 +54,8 @@ def test_a_model_that_is_not_loaded() -> None:
         "batching": None,
         "alone_because": None,
         "blind_because": None,
+        "draft_model": None,
+        "unpaired_because": None,
     }
 
 
@@ -103,3 +105,12 @@ def test_a_model_that_sees_says_so_unless_it_cannot_here() -> None:
     body = model_body(card, HostedModel(CARD.name, "ready", facts=blind))
     assert "vision" not in capabilities(body)
     assert body["blind_because"] == "memory is short"
+
+
+def test_a_model_says_which_one_drafts_for_it() -> None:
+    """From the card; once it is loaded also why that one does not, where it does not."""
+    card = msgspec.structs.replace(CARD, draft="smaller")
+    assert model_body(card, None)["draft_model"] == "smaller"
+    facts = msgspec.structs.replace(FACTS, unpaired_because="memory is short")
+    body = model_body(card, HostedModel(CARD.name, "ready", facts=facts))
+    assert (body["draft_model"], body["unpaired_because"]) == ("smaller", "memory is short")

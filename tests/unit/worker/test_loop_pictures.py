@@ -20,8 +20,7 @@ from allod.core.messages import (
     Supply,
     Wanted,
 )
-from allod.core.pictures import Digest, PictureSpan, Tensor
-from allod.core.step import Sight
+from allod.core.pictures import Digest, PictureSpan, Sight, Tensor
 from allod.engine.settings import EngineSettings
 from allod.testing.models import submission, tiny_facts
 from allod.testing.runner import FakeRunner, expected_tokens

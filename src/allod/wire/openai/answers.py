@@ -144,6 +144,8 @@ SCHEMAS: dict[str, JsonSchema] = {
             "batching": or_null(exactly("batched", "alone")),
             "alone_because": STRING_OR_NULL,
             "blind_because": STRING_OR_NULL,
+            "draft_model": STRING_OR_NULL,
+            "unpaired_because": STRING_OR_NULL,
         },
         {"alias_of": STRING},
     ),

@@ -22,7 +22,8 @@ def model_body(card: ModelCard, hosted: HostedModel | None) -> dict[str, object]
     """One model. Fields after `owned_by` are ours; what only a loaded model knows is null before.
 
     `context_length` is what this machine serves, `max_context_length` what the checkpoint allows.
-    `blind_because` says why a model that could look at pictures does not.
+    `blind_because` says why a model that could look at pictures does not, `unpaired_because` why the model
+    that is to draft for it does not.
     `pricing` is money per token, as cloud routers write it: what runs here costs nobody a fee.
     """
     facts = hosted.facts if hosted else None
@@ -46,6 +47,8 @@ def model_body(card: ModelCard, hosted: HostedModel | None) -> dict[str, object]
         "batching": None if facts is None else "batched" if facts.batchable else "alone",
         "alone_because": facts.alone_because or None if facts else None,
         "blind_because": facts.blind_because or None if facts else None,
+        "draft_model": card.draft,
+        "unpaired_because": facts.unpaired_because or None if facts else None,
     }
 
 
