@@ -12,7 +12,7 @@ from allod.core.step import ModelFacts, StepPlan, StepResult
 from allod.engine.following import ChunkCap, Following
 from allod.engine.lookup import Lookup
 from allod.engine.pacing import PrefillPacer
-from allod.engine.payoff import WEIGHT, Payoff, Trust
+from allod.engine.payoff import Payoff, Trust, learned
 from allod.engine.sequence import Choice, Phase
 
 DRAFT_TOKENS = (3, 7, 15)
@@ -124,9 +124,8 @@ class Speculation:
             return True
         if len(plan.decode) == 1 and not (plan.join or plan.prefill or result.encoded):
             # While a step flies the next one is launched, unless that one has to wait.
-            before = self._plain_seconds or result.seconds
             if not lands_alone or self._plain_seconds is None:
-                self._plain_seconds = before + (result.seconds - before) * WEIGHT
+                self._plain_seconds = learned(self._plain_seconds, result.seconds)
             self._pass_plain()
         return False
 
