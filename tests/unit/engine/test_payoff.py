@@ -105,6 +105,16 @@ def test_what_was_lost_is_a_small_part_of_the_rest(spent: float):
     assert rest_tokens(payoff) == pytest.approx(expected, abs=1)
 
 
+def test_what_was_measured_at_load_is_doubted_in_time():
+    """A draft model that was loaded on a busy machine is tried some thousand tokens later."""
+    payoff = Payoff(LENGTHS, Trust.ONCE_WON, 3 * PLAIN)
+    for _ in range(3):
+        assert payoff.bet(PLAIN, ANY) == Bet()
+        for _ in range(LONGEST_REST_TOKENS + 1):
+            payoff.pass_plain()
+    assert payoff.bet(PLAIN, ANY).length
+
+
 def test_what_a_step_takes_is_told_by_undisturbed_ones():
     """One that is twice as slow hardly counts; what stays slower, or is faster, is believed in time."""
     assert learned(None, 3.0) == 3.0
