@@ -114,8 +114,10 @@ class Payoff:
         self._resting = max(0, self._resting - 1)
         self._plain_tokens += 1
         if self._plain_tokens > LONGEST_REST_TOKENS:
-            # What drafts cost may be another now: a first one may have waited for kernels to be compiled.
+            # What drafts cost may be another now: a first one may have waited for kernels to be compiled, and
+            # the machine may have been busy when it was measured what making them takes.
             self._seconds.clear()
+            self._token_seconds /= 2
             self._plain_tokens = 0
 
     def lose(self, seconds: float) -> None:

@@ -11,6 +11,7 @@ from allod.engine.payoff import (
     Bet,
     Payoff,
     Trust,
+    learned,
 )
 
 LENGTHS = (1, 3, 7)
@@ -102,6 +103,27 @@ def test_what_was_lost_is_a_small_part_of_the_rest(spent: float):
     payoff.land(3, 1, 4 * PLAIN, PLAIN)
     expected = max(FIRST_REST_TOKENS, (spent + 3) / LOSS_SHARE)
     assert rest_tokens(payoff) == pytest.approx(expected, abs=1)
+
+
+def test_what_was_measured_at_load_is_doubted_in_time():
+    """A draft model that was loaded on a busy machine is tried some thousand tokens later."""
+    payoff = Payoff(LENGTHS, Trust.ONCE_WON, 3 * PLAIN)
+    for _ in range(3):
+        assert payoff.bet(PLAIN, ANY) == Bet()
+        for _ in range(LONGEST_REST_TOKENS + 1):
+            payoff.pass_plain()
+    assert payoff.bet(PLAIN, ANY).length
+
+
+def test_what_a_step_takes_is_told_by_undisturbed_ones():
+    """One that is twice as slow hardly counts; what stays slower, or is faster, is believed in time."""
+    assert learned(None, 3.0) == 3.0
+    assert learned(1.0, 2.0) == pytest.approx(1.05)
+    assert learned(2.0, 1.0) == pytest.approx(1.5)
+    slower = 1.0
+    for _ in range(100):
+        slower = learned(slower, 2.0)
+    assert slower == pytest.approx(2.0, rel=0.01)
 
 
 def test_costs_are_forgotten_in_time():
