@@ -38,7 +38,7 @@ def paired_home(starter_home: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def text_of(server: RunningServer, **sampling: Any) -> str:
     with openai.OpenAI(base_url=server.openai_url, api_key="any", max_retries=0) as client:
         answer = client.chat.completions.create(
-            model="deep", messages=PROSE, max_tokens=40, extra_body={"ignore_eos": True}, **sampling
+            model="deep", messages=PROSE, max_tokens=24, extra_body={"ignore_eos": True}, **sampling
         )
     return answer.choices[0].message.content or ""
 

@@ -201,16 +201,18 @@ def _why_rows_disagree(network: Network, vocabulary: int) -> str:
 
 def _why_groups_disagree(network: Network, vocabulary: int) -> str:
     prompts = [[token % vocabulary for token in prompt] for prompt in (*_PROMPTS, _PROMPTS[1][::-1])]
-    last, lengths = [prompt[-1] for prompt in prompts], [len(prompt) - 1 for prompt in prompts]
+    places = [len(prompt) - 1 for prompt in prompts]
     try:
-        reference = _as_rows(network, prompts)
         states = [_prefilled(network, prompt) for prompt in prompts]
         groups = [caches.merge(states[:2]), states[2]]
-        for step, tokens in enumerate((last, *([token] * len(last) for token in _CONTINUATION))):
-            now = [length + step for length in lengths]
-            state = gather(groups, (2, 1), now)
-            found = network.logits(mx.array(tokens)[:, None], state, mx.array(now, dtype=mx.int32))[:, -1]
-            if changed := _changed(found, reference[:, step]):
+        together = caches.merge(states)
+        for step, tokens in enumerate(([prompt[-1] for prompt in prompts], _CONTINUATION)):
+            now = [place + step for place in places]
+            counted = mx.array(now, dtype=mx.int32)
+            read = mx.array(tokens)[:, None]
+            reference = network.logits(read, together, counted)
+            found = network.logits(read, gather(groups, (2, 1), now), counted)
+            if changed := _changed(found, reference):
                 return f"its logits change by {changed} when rows are in groups"
     except _UNFIT as error:
         return f"its rows cannot be in groups: {error}"
