@@ -113,6 +113,7 @@ RUNNERS: dict[str, Factory] = {
         mlx_runner, "gemma3_text", few_shapes=True, groups=True
     ),
     "mlx, recurrent": partial(mlx_runner, "qwen3_next"),
+    "mlx, recurrent, groups": partial(mlx_runner, "qwen3_next", groups=True),
 }
 
 GREEDY = Sampling(temperature=0.0)

@@ -27,8 +27,8 @@ BUDGET_BYTES = 2**31
 STEPS = 24
 LENGTHS = (1, 2, 5, 40, 70)
 GROUP_BOUNDS = (2, 60)
-IN_GROUPS = {"gemma3_text", "gpt_oss", "llama", "qwen3", "qwen3_moe"}
-"""Families whose layers hand keys and values straight to MLX's attention."""
+IN_GROUPS = {"gemma3_text", "gpt_oss", "llama", "qwen3", "qwen3_moe", "qwen3_next"}
+"""Families with layers that grow, and that hand keys and values straight to MLX's attention."""
 
 GREEDY = Sampling(temperature=0.0)
 TIE_MARGIN = 1e-3

@@ -361,6 +361,11 @@ def why_undrafted(state: RowState) -> str:
     return f"its {kinds_there[0]} cannot take back what it took in" if kinds_there else ""
 
 
+def why_ungrouped(state: RowState) -> str:
+    """Why nothing is gained by groups of rows with such state; empty where something is."""
+    return "" if _growing(state) else "no layer of it grows with what was read"
+
+
 def why_alone(state: RowState) -> str:
     """Why rows with such state cannot share a batch; empty when they can."""
     for layer in state:

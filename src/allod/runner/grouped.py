@@ -16,7 +16,7 @@ import mlx.core as mx
 from mlx_lm.models import cache as kinds
 
 from allod.runner.attention import Attention, exchanged
-from allod.runner.caches import RowState
+from allod.runner.caches import RECURRENT, RowState, kind_of
 from allod.runner.network import NetworkAround
 
 
@@ -79,12 +79,62 @@ class GroupedLayer:
         return Pieces([each for each, _ in held], self._cuts), Pieces([each for _, each in held], self._cuts)
 
 
+class GroupedArrays:
+    """What a recurrent layer finds in the place of its cache while groups decode together.
+
+    Its state is read and written whole by every step: putting the groups' together costs as much once more.
+
+    Args:
+        layers: each group's cache of this layer.
+        rows: how many rows it has.
+        cuts: where each group but the first begins among the rows.
+    """
+
+    lengths = None
+    """Rows that decode read one token each; only chunks that are padded say how much of them counts."""
+
+    def __init__(self, layers: Sequence[kinds.ArraysCache], rows: Sequence[int], cuts: list[int]) -> None:
+        self._layers = layers
+        self._rows = rows
+        self._cuts = cuts
+
+    def __getitem__(self, index: int) -> mx.array | None:
+        found = [layer.cache[index] for layer in self._layers]
+        whole = next((each for each in found if each is not None), None)
+        if whole is None:
+            return None
+        shape, dtype = whole.shape[1:], whole.dtype
+        parts = zip(found, self._rows, strict=True)
+        return mx.concatenate(
+            [mx.zeros((rows, *shape), dtype) if each is None else each for each, rows in parts]
+        )
+
+    def __setitem__(self, index: int, value: mx.array) -> None:
+        for layer, part in zip(self._layers, mx.split(value, self._cuts, axis=0), strict=True):
+            layer.cache[index] = part
+
+    def advance(self, count: int) -> None:
+        """Every row has read so many tokens."""
+        for layer in self._layers:
+            layer.advance(count)
+
+    def make_mask(self, count: int) -> mx.array | None:
+        """(B, count) which tokens count; None where all do."""
+        masks = [cast("mx.array | None", layer.make_mask(count)) for layer in self._layers]
+        if all(mask is None for mask in masks):
+            return None
+        every = zip(masks, self._rows, strict=True)
+        return mx.concatenate(
+            [mx.ones((rows, count), mx.bool_) if each is None else each for each, rows in every]
+        )
+
+
 class GroupedNetwork(NetworkAround):
     """A network that takes groups; it stands below all that exchanges attention itself."""
 
     def logits(self, tokens: mx.array, state: RowState, places: mx.array | None = None) -> mx.array:
         """Read tokens and score what follows each; see `Network`."""
-        if not isinstance(state[0], GroupedLayer):
+        if not isinstance(state[0], GroupedLayer | GroupedArrays):
             return super().logits(tokens, state, places)
         with exchanged(_each_for_itself(cast("Attention", mx.fast.scaled_dot_product_attention))):
             return super().logits(tokens, state, places)
@@ -100,7 +150,15 @@ def gather(states: Sequence[RowState], rows: Sequence[int], lengths: Sequence[in
     """
     cuts = list(accumulate(rows))[:-1]
     offsets = mx.array(lengths, dtype=mx.int32)
-    return cast("RowState", [GroupedLayer(layers, cuts, offsets) for layers in zip(*states, strict=True)])
+    return cast("RowState", [_grouped(layers, rows, cuts, offsets) for layers in zip(*states, strict=True)])
+
+
+def _grouped(
+    layers: Sequence[kinds.LayerCache], rows: Sequence[int], cuts: list[int], offsets: mx.array
+) -> GroupedLayer | GroupedArrays:
+    if kind_of(layers[0]) == RECURRENT:
+        return GroupedArrays([cast("kinds.ArraysCache", layer) for layer in layers], rows, cuts)
+    return GroupedLayer(layers, cuts, offsets)
 
 
 def _each_for_itself(whole: Attention) -> Attention:

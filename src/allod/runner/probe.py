@@ -111,7 +111,9 @@ def with_groups(loaded: LoadedModel) -> LoadedModel:
     """Let a model's rows decode in groups by length, where they say the same then."""
     network = GroupedNetwork(loaded.network)
     state, vocabulary, _ = _first_state(network)
-    reason = caches.why_alone(state) or _why_groups_disagree(network, vocabulary)
+    reason = (
+        caches.why_alone(state) or caches.why_ungrouped(state) or _why_groups_disagree(network, vocabulary)
+    )
     if reason:
         log.info("rows are padded to the longest of all: %s", reason)
         return loaded

@@ -36,6 +36,7 @@ class RotatingKVCache(LayerCache):
 
 class ArraysCache(LayerCache):
     cache: list[mx.array | None]
+    def advance(self, N: int) -> None: ...
 
 class CacheList(LayerCache):
     caches: tuple[LayerCache, ...]
