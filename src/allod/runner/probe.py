@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import mlx.core as mx
 from mlx_lm.models import cache as kinds
@@ -67,11 +67,12 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
         0 if platform.fuses_attention else item_bytes * loaded.number("num_attention_heads", default=1)
     )
     mask_bytes = _MASK_ARRAYS * item_bytes if loaded.pads_chunks else 0
-    reason = caches.why_alone(state) or _why_rows_disagree(loaded.network, vocabulary)
+    alone = _alone(loaded.network, vocabulary)
+    reason = caches.why_alone(state) or _why_rows_disagree(loaded.network, alone)
     hidden = loaded.number("hidden_size", "d_model", default=1024)
     inner = loaded.number("intermediate_size", default=4 * hidden)
     reads_alike = not (why_unpadded(state) or loaded.network.counts_places)
-    unkept_because = caches.why_unkept(state) or _why_kept_disagree(loaded.network, vocabulary)
+    unkept_because = caches.why_unkept(state) or _why_kept_disagree(loaded.network, alone)
     facts = ModelFacts(
         weights_bytes=loaded.weights_bytes,
         budget_bytes=budget_bytes,
@@ -88,11 +89,11 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
         sight=loaded.sight,
         blind_because=loaded.blind_because,
         unkept_because=unkept_because,
-        unstored_because=unkept_because or _why_stored_disagree(loaded.network, vocabulary),
+        unstored_because=unkept_because or _why_stored_disagree(loaded.network, alone),
         undrafted_because=caches.why_undrafted(state),
         pads_chunks=loaded.pads_chunks,
-        reads_together=reads_alike and not _why_together_disagree(loaded.network, vocabulary),
-        scores_chunks=reads_alike and not _why_scores_disagree(loaded.network, vocabulary),
+        reads_together=reads_alike and not _why_together_disagree(loaded.network, alone),
+        scores_chunks=reads_alike and not _why_scores_disagree(loaded.network, alone),
         group_bounds_tokens=(
             group_bounds(platform.row_length_factor, context_tokens) if loaded.groups_rows else ()
         ),
@@ -186,17 +187,31 @@ def _describe(layer: kinds.LayerCache) -> list[tuple[str, int | None, int, int]]
     return [(kind, None, -(-layer.nbytes // len(_PROMPTS[0])), 0)]
 
 
-def _why_rows_disagree(network: Network, vocabulary: int) -> str:
-    prompts = [[token % vocabulary for token in prompt] for prompt in _PROMPTS]
-    alone = [
-        _continue(network, _prefilled(network, prompt), [len(prompt) - 1], [prompt[-1]]) for prompt in prompts
+@dataclass(frozen=True, slots=True)
+class _Alone:
+    """Two prompts, and what a fixed continuation scores behind each of them alone, (steps, V)."""
+
+    prompts: tuple[tuple[int, ...], ...]
+    logits: tuple[mx.array, ...]
+    vocabulary: int
+
+
+def _alone(network: Network, vocabulary: int) -> _Alone:
+    prompts = tuple(tuple(token % vocabulary for token in prompt) for prompt in _PROMPTS)
+    found = [
+        _continue(network, _prefilled(network, prompt), [len(prompt) - 1], [prompt[-1]])[0]
+        for prompt in prompts
     ]
+    return _Alone(prompts, tuple(found), vocabulary)
+
+
+def _why_rows_disagree(network: Network, alone: _Alone) -> str:
     try:
-        together = _as_rows(network, prompts)
+        together = _as_rows(network, alone.prompts)
     except _UNFIT as error:
         return f"its rows cannot be batched: {error}"
-    for row, own in enumerate(alone):
-        if changed := _changed(together[row], own[0]):
+    for row, own in enumerate(alone.logits):
+        if changed := _changed(together[row], own):
             return f"its logits change by {changed} when rows share a step"
     return ""
 
@@ -238,8 +253,8 @@ def _changed(found: mx.array, reference: mx.array) -> str:
     return "" if distance.item() <= tolerance else f"{distance.item():.1%}"
 
 
-def _why_kept_disagree(network: Network, vocabulary: int) -> str:
-    prompt = [token % vocabulary for token in _PROMPTS[1]]
+def _why_kept_disagree(network: Network, alone: _Alone) -> str:
+    prompt = alone.prompts[1]
     segment, state = SegmentId(1), SequenceId(1)
     try:
         shelf = PrefixShelf(network)
@@ -249,15 +264,14 @@ def _why_kept_disagree(network: Network, vocabulary: int) -> str:
         keep = Keep(segment, state, 0, _KEPT_TOKENS, tip=tips)
         shelf.keep(keep, Source(straight.state, straight.extent))
         restored = shelf.restore(Restore(state, ((segment, _KEPT_TOKENS),)))
-        reference, found = (_read_on(network, reading, prompt) for reading in (straight, restored))
-        changed = _changed(found, reference)
+        changed = _changed(_read_on(network, restored, prompt), alone.logits[1])
     except _UNFIT as error:
         return f"what is kept of it cannot be restored: {error}"
     return f"its logits change by {changed} behind what was kept" if changed else ""
 
 
-def _why_stored_disagree(network: Network, vocabulary: int) -> str:
-    prompt = [token % vocabulary for token in _PROMPTS[1]]
+def _why_stored_disagree(network: Network, alone: _Alone) -> str:
+    prompt = alone.prompts[1]
     try:
         straight = Reading(network.make_state())
         network.read(prompt[:_KEPT_TOKENS], straight, (), {})
@@ -266,8 +280,7 @@ def _why_stored_disagree(network: Network, vocabulary: int) -> str:
         stored = Reading(network.make_state(), straight.extent)
         tip = caches.tip_of(network.make_state(), found.tip, _KEPT_TOKENS)
         caches.fill(stored.state, [[each] for each in found.entries], _KEPT_TOKENS, tip)
-        reference, again = (_read_on(network, reading, prompt) for reading in (straight, stored))
-        changed = _changed(again, reference)
+        changed = _changed(_read_on(network, stored, prompt), alone.logits[1])
     except _UNFIT as error:
         return f"what is kept of it cannot be turned into bytes: {error}"
     return f"its logits change by {changed} behind what was turned into bytes" if changed else ""
@@ -287,41 +300,32 @@ def _why_padded_disagree(network: Network, padded: Network, vocabulary: int) -> 
     return f"its logits change by {changed} behind padded ones" if changed else ""
 
 
-def _why_together_disagree(network: Network, vocabulary: int) -> str:
-    prompts = [tuple(token % vocabulary for token in prompt) for prompt in _PROMPTS]
-    alone = [Reading(network.make_state()) for _ in prompts]
-    both = [Reading(network.make_state()) for _ in prompts]
+def _why_together_disagree(network: Network, alone: _Alone) -> str:
+    both = [Reading(network.make_state()) for _ in alone.prompts]
     try:
         for start, end in ((0, 2), (2, -1)):
-            for prompt, reading in zip(prompts, alone, strict=True):
-                network.read(prompt[start:end], reading, (), {})
-            parts = zip(prompts, both, strict=True)
-            together.read(
-                network, [Part(prompt[start:end], reading) for prompt, reading in parts], vocabulary
-            )
-        for prompt, one, other in zip(prompts, alone, both, strict=True):
-            logits = [
-                _continue(network, reading.state, [reading.extent.place], [prompt[-1]])[0]
-                for reading in (one, other)
+            parts = [
+                Part(prompt[start:end], reading) for prompt, reading in zip(alone.prompts, both, strict=True)
             ]
-            if changed := _changed(logits[1], logits[0]):
+            together.read(network, parts, alone.vocabulary)
+        for prompt, reading, own in zip(alone.prompts, both, alone.logits, strict=True):
+            logits = _continue(network, reading.state, [reading.extent.place], [prompt[-1]])[0]
+            if changed := _changed(logits, own):
                 return f"its logits change by {changed} where prompts are read together"
     except _UNFIT as error:
         return f"its prompts cannot be read together: {error}"
     return ""
 
 
-def _why_scores_disagree(network: Network, vocabulary: int) -> str:
-    prompts = [tuple(token % vocabulary for token in prompt) for prompt in _PROMPTS]
+def _why_scores_disagree(network: Network, alone: _Alone) -> str:
     try:
-        for prompt in prompts:
-            reference = _continue(network, _prefilled(network, prompt), [len(prompt) - 1], [prompt[-1]])[0]
+        for prompt, own in zip(alone.prompts, alone.logits, strict=True):
             part = Part(prompt, Reading(network.make_state()), is_end=True)
-            together.read(network, [part], vocabulary)
+            together.read(network, [part], alone.vocabulary)
             assert part.scores is not None
-            behind = _continue(network, part.reading.state, [len(prompt)], [_CONTINUATION[0]])[0]
-            logits = mx.concatenate([part.scores, behind[:1]])
-            if changed := _changed(logits, reference[:2]):
+            place = mx.array([len(prompt)], dtype=mx.int32)
+            behind = network.logits(mx.array([_CONTINUATION[:1]]), part.reading.state, place)[:, -1]
+            if changed := _changed(mx.concatenate([part.scores, behind]), own[:2]):
                 return f"its logits change by {changed} where a chunk scores what follows"
     except _UNFIT as error:
         return f"its chunks cannot score what follows: {error}"
