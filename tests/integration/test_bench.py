@@ -26,6 +26,8 @@ SMALL = BenchSettings(
     patience_seconds=10,
 )
 SLACK_SECONDS = 1.0
+TIMER_SECONDS = 0.001
+"""An event loop wakes up to a millisecond early: its timers count whole ones."""
 """A busy machine may be late by this much; it is never early."""
 
 
@@ -48,7 +50,7 @@ def test_single_tells_new_prompts_from_known_ones() -> None:
     behaviour = Behaviour(first=0.3, cached_first=0.05, gap=0.02)
     (case,) = only("single", behaviour)
     found = figures(case)
-    assert 0.3 <= found["cold_first_seconds"] < 0.3 + SLACK_SECONDS
+    assert 0.3 - TIMER_SECONDS <= found["cold_first_seconds"] < 0.3 + SLACK_SECONDS
     assert 0.05 <= found["warm_first_seconds"] < 0.3
     assert 0 < found["decode_tokens_per_second"] <= 50
     assert found["end_to_end_tokens_per_second"] < 12 / (0.3 + 11 * 0.02)
@@ -113,7 +115,7 @@ def test_drops_leave_the_others_alone() -> None:
     (case,) = only("drops", behaviour, repeats=1, max_tokens=40)
     found = figures(case)
     assert found["survivors_share"] == 1.0
-    assert 0.02 <= found["afterwards_first_seconds"] < SLACK_SECONDS
+    assert 0.02 - TIMER_SECONDS <= found["afterwards_first_seconds"] < SLACK_SECONDS
     assert case.results[0].failures == {}
     dropped = [answer for answer in case.results[0].samples[0].answers if answer.failure == "dropped by us"]
     assert len(dropped) == 4
