@@ -26,9 +26,10 @@ SMALL = BenchSettings(
     patience_seconds=10,
 )
 SLACK_SECONDS = 1.0
+"""A busy machine may be late by this much."""
+
 TIMER_SECONDS = 0.001
-"""An event loop wakes up to a millisecond early: its timers count whole ones."""
-"""A busy machine may be late by this much; it is never early."""
+"""An event loop may be early by this much: its timers count whole milliseconds."""
 
 
 def run(settings: BenchSettings, *targets: Target) -> Report:
@@ -51,8 +52,8 @@ def test_single_tells_new_prompts_from_known_ones() -> None:
     (case,) = only("single", behaviour)
     found = figures(case)
     assert 0.3 - TIMER_SECONDS <= found["cold_first_seconds"] < 0.3 + SLACK_SECONDS
-    assert 0.05 <= found["warm_first_seconds"] < 0.3
-    assert 0 < found["decode_tokens_per_second"] <= 50
+    assert 0.05 - TIMER_SECONDS <= found["warm_first_seconds"] < 0.3
+    assert 0 < found["decode_tokens_per_second"] <= 1 / (0.02 - TIMER_SECONDS)
     assert found["end_to_end_tokens_per_second"] < 12 / (0.3 + 11 * 0.02)
     (cold, warm) = case.results[0].samples[0].answers
     assert (cold.completion_tokens, len(cold.arrivals_seconds)) == (12, 12)
@@ -93,7 +94,7 @@ def test_agent_grows_and_reads_what_was_cached() -> None:
     behaviour = Behaviour(first=0.2, cached_first=0.01)
     (case,) = only("agent", behaviour, repeats=1)
     found = figures(case)
-    assert found["first_turn_first_seconds"] >= 0.2
+    assert found["first_turn_first_seconds"] >= 0.2 - TIMER_SECONDS
     assert found["later_turns_first_seconds"] < 0.2
     assert found["cached_share"] == 1.0
     prompts = [answer.prompt_tokens or 0 for answer in case.results[0].samples[0].answers]
