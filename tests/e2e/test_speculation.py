@@ -23,7 +23,7 @@ def text_of(server: RunningServer, messages: list[Any], **sampling: Any) -> str:
         answer = client.chat.completions.create(
             model="smollm2-135m",
             messages=messages,
-            max_tokens=48,
+            max_tokens=32,
             extra_body={"ignore_eos": True},
             **sampling,
         )
