@@ -9,6 +9,7 @@ import platform
 import statistics
 import sys
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import openai
@@ -33,19 +34,33 @@ TASKS: dict[str, Any] = {
 }
 
 
-def rate(client: openai.OpenAI, model: str, task: str) -> tuple[float, str]:
+Clients = dict[str, openai.OpenAI]
+"""By what their servers are called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of every server, and how it is to answer."""
+
+    model: str
+    messages: Any
+    max_tokens: int
+    sampling: dict[str, Any]
+
+
+def rate(client: openai.OpenAI, question: Question) -> tuple[float, str]:
     """Tokens per second after the first, and the text."""
     times: list[float] = []
     words: list[str] = []
     tokens = 0
     stream = client.chat.completions.create(
-        model=model,
-        messages=TASKS[task],
-        max_tokens=TOKENS,
-        temperature=0,
+        model=question.model,
+        messages=question.messages,
+        max_tokens=question.max_tokens,
         stream=True,
         stream_options={"include_usage": True},
         extra_body={"ignore_eos": True},
+        **question.sampling,
     )
     for chunk in stream:
         if chunk.usage:
@@ -56,34 +71,50 @@ def rate(client: openai.OpenAI, model: str, task: str) -> tuple[float, str]:
     return (tokens - 1) / (times[-1] - times[0]), "".join(words)
 
 
+def clients_of(**urls: str) -> Clients:
+    """A client for each server."""
+    return {name: openai.OpenAI(base_url=f"{url}/v1", api_key="any") for name, url in urls.items()}
+
+
+def warm_up(clients: Clients, question: Question) -> None:
+    """Ask once, and let servers learn what drafts cost."""
+    for client in clients.values():
+        rate(client, question)
+
+
+def in_turns(clients: Clients, question: Question) -> dict[str, object]:
+    """Ask two servers in turns: rates, the first one's over the second's, and whether they said the same."""
+    rates: dict[str, list[float]] = {name: [] for name in clients}
+    texts: set[str] = set()
+    for _ in range(ROUNDS):
+        for name, client in clients.items():
+            measured, text = rate(client, question)
+            rates[name].append(round(measured, 2))
+            texts.add(text)
+    ratios = [one / other for one, other in zip(*rates.values(), strict=True)]
+    return {
+        "tokens_per_second": rates,
+        "ratio_median": round(statistics.median(ratios), 3),
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "same_text": len(texts) == 1,
+    }
+
+
+def machine() -> str:
+    """What it was measured on, in words."""
+    return platform.processor() or platform.machine()
+
+
 def main() -> None:
     """Ask in turns and print what was found."""
-    urls = {"on": sys.argv[1], "off": sys.argv[2]}
+    clients = clients_of(on=sys.argv[1], off=sys.argv[2])
     model = sys.argv[3] if len(sys.argv) > 3 else "smollm2-135m"
-    clients = {name: openai.OpenAI(base_url=f"{url}/v1", api_key="any") for name, url in urls.items()}
     found: dict[str, object] = {}
-    for task in TASKS:
-        for client in clients.values():
-            rate(client, model, task)  # warms up, and lets the server learn what drafts cost
-        rates: dict[str, list[float]] = {"on": [], "off": []}
-        texts: set[str] = set()
-        for _ in range(ROUNDS):
-            for name, client in clients.items():
-                measured, text = rate(client, model, task)
-                rates[name].append(round(measured, 2))
-                texts.add(text)
-        ratios = [on / off for on, off in zip(rates["on"], rates["off"], strict=True)]
-        found[task] = {
-            "tokens_per_second": rates,
-            "ratio_median": round(statistics.median(ratios), 3),
-            "ratios": [round(ratio, 3) for ratio in ratios],
-            "same_text": len(texts) == 1,
-        }
-    print(
-        json.dumps(
-            {"machine": platform.processor() or platform.machine(), "model": model, "tasks": found}, indent=1
-        )
-    )
+    for task, messages in TASKS.items():
+        question = Question(model, messages, TOKENS, {"temperature": 0})
+        warm_up(clients, question)
+        found[task] = in_turns(clients, question)
+    print(json.dumps({"machine": machine(), "model": model, "tasks": found}, indent=1))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from allod.registry.starter import STARTER_NAME
 
 pytestmark = pytest.mark.model
 
-BENCH = Path(__file__).parents[2] / "bench" / "draft_models.py"
+DEEPEN = Path(__file__).parents[2] / "bench" / "deepen.py"
 PROSE: list[Any] = [{"role": "user", "content": "Tell me about the river that runs through your town."}]
 SAMPLINGS: list[dict[str, Any]] = [{"temperature": 0}, {"temperature": 0.7, "top_p": 0.95, "seed": 5}]
 TIMES = 4
@@ -29,7 +29,7 @@ def paired_home(starter_home: Path, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("paired")
     catalog = Catalog(folder / "home" / "models")
     starter = starter_home / "models" / STARTER_NAME
-    runpy.run_path(str(BENCH))["deepen"](starter, folder / "deep", TIMES)
+    runpy.run_path(str(DEEPEN))["deepen"](starter, folder / "deep", TIMES)
     for source, name in ((folder / "deep", "deep"), (starter, "starter")):
         import_path(catalog, source, name, lambda _: None)
     pair(catalog, "deep", "starter")

@@ -13,7 +13,6 @@ from allod.core.ids import SequenceId
 from allod.core.sampling import Sampling
 from allod.core.step import Join, ModelFacts, Prefill, StepPlan
 from allod.device.choose import choose
-from allod.runner.grouped import GroupedNetwork
 from allod.runner.load import load
 from allod.runner.loaded import LoadedModel
 from allod.runner.network import TextNetwork
@@ -43,26 +42,30 @@ def prompt_of(length: int) -> list[int]:
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     folder: Path = tmp_path_factory.mktemp("families") / request.param
     write_random_model(request.param, folder)
-    return with_groups(load(folder, RunnerSettings(), choose(DEVICE), BUDGET_BYTES))
+    return load(folder, RunnerSettings(), choose(DEVICE), BUDGET_BYTES)
 
 
 @pytest.fixture(scope="module")
-def facts(loaded: LoadedModel) -> ModelFacts:
-    """With as many groups of rows as the lengths here fill, where the family can."""
-    facts = measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048)
+def grouping(loaded: LoadedModel) -> LoadedModel:
+    """The same model, whose rows are in groups where the family can."""
+    return with_groups(loaded)
+
+
+@pytest.fixture(scope="module")
+def facts(grouping: LoadedModel) -> ModelFacts:
+    """With as many groups of rows as the lengths here fill."""
+    facts = measure(grouping, choose(DEVICE), BUDGET_BYTES, 2048)
     return structs.replace(facts, group_bounds_tokens=GROUP_BOUNDS if facts.group_bounds_tokens else ())
 
 
 @pytest.fixture
-def runner(loaded: LoadedModel, facts: ModelFacts) -> MlxRunner:
-    return MlxRunner(loaded.network, facts)
+def runner(grouping: LoadedModel, facts: ModelFacts) -> MlxRunner:
+    return MlxRunner(grouping.network, facts)
 
 
 def module_of(loaded: LoadedModel) -> nn.Module:
-    network = loaded.network
-    inner = network.around if isinstance(network, GroupedNetwork) else network
-    assert isinstance(inner, TextNetwork)
-    return inner.model
+    assert isinstance(loaded.network, TextNetwork)
+    return loaded.network.model
 
 
 def reference(loaded: LoadedModel, prompt: list[int], steps: int) -> list[int]:

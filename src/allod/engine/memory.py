@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from allod.core.pictures import PictureSpan
-from allod.core.step import ModelFacts
+from allod.core.step import LayerState, ModelFacts
 
 LEAST_CHUNK_TOKENS = 256
 """Memory may squeeze prefill chunks to this; below it, waiting for other rows to end is faster. A draft model
@@ -73,7 +73,7 @@ class MemoryModel:
 
     def row_bytes(self, tokens: int) -> int:
         """State of one row of this many tokens; buffers grow in steps."""
-        return sum(layer.held_bytes(self._capacity(tokens)) for layer in self._facts.layers)
+        return self._state_bytes(self._facts.layers, tokens)
 
     def batch_bytes(self, groups: Sequence[Group]) -> int:
         """State of a batch, every row padded to the longest of its group."""
@@ -84,8 +84,7 @@ class MemoryModel:
         draft = self._facts.draft
         if draft is None or not longest_tokens:
             return 0
-        tokens = min(longest_tokens, draft.context_tokens)
-        return sum(layer.held_bytes(self._capacity(tokens)) for layer in draft.layers)
+        return self._state_bytes(draft.layers, min(longest_tokens, draft.context_tokens))
 
     def load_of(self, pictures: Sequence[PictureSpan]) -> Load:
         """What a prompt's pictures add to a load."""
@@ -102,8 +101,8 @@ class MemoryModel:
         reading = max(least, load.span_tokens) * self._chunk_token_bytes(load.prompt_tokens)
         decoding = sum(group.rows * self._chunk_token_bytes(group.longest_tokens) for group in load.groups)
         if self._facts.draft and load.rows:
-            least = min(LEAST_CHUNK_TOKENS, self._max_chunk_tokens, load.longest_tokens)
-            decoding = max(decoding, least * self._chunk_token_bytes(load.longest_tokens))
+            following = min(LEAST_CHUNK_TOKENS, self._max_chunk_tokens, load.longest_tokens)
+            decoding = max(decoding, following * self._chunk_token_bytes(load.longest_tokens))
         # Looking at a picture goes on over steps that decode, and holds what it has of it meanwhile.
         return self._held_bytes(load) + max(reading, decoding + self._looking_bytes(load))
 
@@ -141,6 +140,7 @@ class MemoryModel:
             for reader in readers
         )
 
-    def _capacity(self, tokens: int) -> int:
+    def _state_bytes(self, layers: Sequence[LayerState], tokens: int) -> int:
         step = self._facts.capacity_step_tokens
-        return -(-tokens // step) * step
+        capacity = -(-tokens // step) * step
+        return sum(layer.held_bytes(capacity) for layer in layers)

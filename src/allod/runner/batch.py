@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 
 import mlx.core as mx
 
@@ -86,7 +85,7 @@ class Batch:
             return
         assert self.last is not None
         assert other.last is not None
-        order = _order(self.groups, other.groups)
+        order = _order([*self.groups, *other.groups])
         self._unite(other.groups)
         self.last = mx.concatenate([self.last, other.last])
         self.sequences += other.sequences
@@ -171,12 +170,7 @@ class Batch:
         raise IndexError(row)
 
 
-def _order(own: Sequence[Group], other: Sequence[Group]) -> list[int]:
-    """Where rows of two batches, one behind the other, come from when those of a group stand together."""
-    found: list[tuple[int, int, range]] = []
-    for which, groups in enumerate((own, other)):
-        start = sum(group.rows for group in own) if which else 0
-        ends = accumulate((group.rows for group in groups), initial=start)
-        for group, begin in zip(groups, ends, strict=False):
-            found.append((group.place, which, range(begin, begin + group.rows)))
-    return [row for _, _, rows in sorted(found, key=lambda each: each[:2]) for row in rows]
+def _order(groups: Sequence[Group]) -> list[int]:
+    """Where rows come from when those of a group stand together, each group's in the order they had."""
+    places = [group.place for group in groups for _ in range(group.rows)]
+    return sorted(range(len(places)), key=places.__getitem__)

@@ -19,8 +19,8 @@ from typing import cast
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
-from allod.runner.doors import passing
 from allod.runner.network import Network
+from allod.runner.survey import meet
 from mlx import nn
 
 log = logging.getLogger(__name__)
@@ -143,26 +143,17 @@ def _put(model: nn.Module, paths: Sequence[str], layers: Sequence[nn.Module]) ->
 
 
 def _groups(network: Network, model: nn.Module) -> list[_Group]:
-    """What can be joined: found as the products of a token are built."""
-    paths: dict[int, list[str]] = {}
-    for path, layer in model.named_modules():
-        paths.setdefault(id(layer), []).append(path)
-    met: dict[tuple[object, ...], _Group] = {}
-    inputs: list[mx.array] = []  # held, so that no other array gets the identity of one
-
-    def note(layer: nn.Module, x: mx.array) -> mx.array:
-        inputs.append(x)
-        found = paths.pop(id(layer), [])
-        if type(layer) in _JOINABLE and len(found) == 1:
-            linear = cast("nn.Linear", layer)
-            group = met.setdefault((id(x), found[0].rpartition(".")[0], *_form(linear)), _Group())
-            group.paths.append(found[0])
+    """What can be joined."""
+    found, _ = meet(network, model)  # which holds what came in, so that no other array gets its identity
+    groups: dict[tuple[object, ...], _Group] = {}
+    for met in found:
+        if type(met.layer) in _JOINABLE and len(met.paths) == 1:
+            linear, (path,) = cast("nn.Linear", met.layer), met.paths
+            key = (id(met.inputs), path.rpartition(".")[0], *_form(linear))
+            group = groups.setdefault(key, _Group())
+            group.paths.append(path)
             group.layers.append(linear)
-        return x
-
-    with passing(note):
-        network.logits(mx.array([[0]]), network.make_state())
-    return [group for group in met.values() if len(group.layers) > 1]
+    return [group for group in groups.values() if len(group.layers) > 1]
 
 
 def _form(layer: nn.Linear) -> tuple[object, ...]:

@@ -142,11 +142,6 @@ class NetworkAround:
         self._network = network
 
     @property
-    def around(self) -> Network:
-        """The other."""
-        return self._network
-
-    @property
     def counts_places(self) -> bool:
         """See `Network`."""
         return self._network.counts_places

@@ -51,6 +51,43 @@ DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Met:
+    """A layer that multiplied.
+
+    Attributes:
+        layer: which.
+        paths: all its places in the model.
+        inputs: what came in.
+    """
+
+    layer: nn.Module
+    paths: list[str]
+    inputs: mx.array
+
+
+def meet(network: Network, model: nn.Module) -> tuple[list[Met], int]:
+    """The layers that multiply for a token, each once and in the order in which they do, and the vocabulary.
+
+    Args:
+        network: calls the model as it will be called.
+        model: whose layers are meant; nothing of it is evaluated by this.
+    """
+    paths: dict[int, list[str]] = {}
+    for path, layer in model.named_modules():
+        paths.setdefault(id(layer), []).append(path)
+    found: list[Met] = []
+
+    def note(layer: nn.Module, inputs: mx.array) -> mx.array:
+        if known := paths.pop(id(layer), None):
+            found.append(Met(layer, known, inputs))
+        return inputs
+
+    with passing(note):
+        logits = network.logits(mx.array([[0]]), network.make_state())
+    return found, logits.shape[-1]
+
+
 def survey(network: Network, model: nn.Module) -> list[Group]:
     """The products of one token, those of the largest groups first.
 
@@ -58,26 +95,13 @@ def survey(network: Network, model: nn.Module) -> list[Group]:
         network: calls the model as it will be called.
         model: the module whose layers may be replaced; nothing of it is evaluated by this.
     """
-    noted: dict[int, mx.array] = {}
-
-    def note(layer: nn.Module, inputs: mx.array) -> mx.array:
-        noted.setdefault(id(layer), inputs)
-        return inputs
-
-    with passing(note):
-        logits = network.logits(mx.array([[0]]), network.make_state())
     groups: dict[Kind, Group] = {}
-    places: dict[int, list[str]] = {}
-    for path, layer in model.named_modules():
-        inputs = noted.get(id(layer))
-        if inputs is None or type(layer) not in [kind for kind, _ in DOORS] or inputs.dtype not in _NAMES:
-            continue
-        if id(layer) in places:
-            places[id(layer)].append(path)
-            continue
-        places[id(layer)] = [path]
-        kind = _kind_of(cast("Layer", layer), _NAMES[inputs.dtype], logits.shape[-1])
-        groups.setdefault(kind, Group(kind)).layers.append((cast("Layer", layer), places[id(layer)]))
+    found, vocabulary = meet(network, model)
+    for met in found:
+        if type(met.layer) in [kind for kind, _ in DOORS] and met.inputs.dtype in _NAMES:
+            layer = cast("Layer", met.layer)
+            kind = _kind_of(layer, _NAMES[met.inputs.dtype], vocabulary)
+            groups.setdefault(kind, Group(kind)).layers.append((layer, met.paths))
     return sorted(groups.values(), key=lambda group: -group.described.dense_bytes)
 
 

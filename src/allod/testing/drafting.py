@@ -1,15 +1,22 @@
 """A draft model that knows what rows say, and errs where it is told to."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from allod.core.drafts import Guess
 from allod.core.ids import SequenceId, TokenId
-from allod.core.step import ModelFacts
+from allod.core.step import LayerState, ModelFacts
 from allod.testing.contract import require
 from allod.testing.history import History
 
 Speak = Callable[[History, int], TokenId]
 """What a row says behind a history, of which it said so many tokens itself."""
+
+
+def state_bytes(facts: ModelFacts, layers: Sequence[LayerState], tokens: int) -> int:
+    """What a state of so many tokens takes; buffers grow in steps."""
+    step = facts.capacity_step_tokens
+    capacity_tokens = (tokens + step - 1) // step * step
+    return sum(layer.held_bytes(capacity_tokens) for layer in layers)
 
 
 class FakeDrafter:
@@ -29,11 +36,10 @@ class FakeDrafter:
     @property
     def held_bytes(self) -> int:
         """What its state takes."""
-        draft, step = self._facts.draft, self._facts.capacity_step_tokens
+        draft = self._facts.draft
         if draft is None or self._of is None:
             return 0
-        capacity_tokens = -(-self._history.length // step) * step
-        return sum(layer.held_bytes(capacity_tokens) for layer in draft.layers)
+        return state_bytes(self._facts, draft.layers, self._history.length)
 
     def forget(self, sequences: Collection[SequenceId]) -> None:
         """The row has left the batch, if it is one of these."""

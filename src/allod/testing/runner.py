@@ -27,7 +27,7 @@ from allod.core.step import (
 )
 from allod.testing.contract import require
 from allod.testing.costs import FakeCosts
-from allod.testing.drafting import FakeDrafter
+from allod.testing.drafting import FakeDrafter, state_bytes
 from allod.testing.flights import FakeFlight, Landing
 from allod.testing.history import History, folded
 from allod.testing.pictures import FakeGallery, seen_as
@@ -338,9 +338,7 @@ class FakeRunner:
         return sum(len(each) * self._state_bytes(max(each)) for each in groups.values())
 
     def _state_bytes(self, tokens: int) -> int:
-        step = self._facts.capacity_step_tokens
-        capacity_tokens = (tokens + step - 1) // step * step
-        return sum(layer.held_bytes(capacity_tokens) for layer in self._facts.layers)
+        return state_bytes(self._facts, self._facts.layers, tokens)
 
 
 def expected_tokens(

@@ -7,8 +7,9 @@ import pytest
 from tests.scaffolding.drafting_house import House, told
 
 from allod.core.ids import SequenceId
+from allod.core.messages import Submit
 from allod.core.sampling import Sampling
-from allod.core.step import LayerState, ModelFacts
+from allod.core.step import LayerState, ModelFacts, StepPlan
 from allod.testing.costs import FakeCosts
 from allod.testing.models import TINY_DRAFT, submission, tiny_facts
 from allod.testing.runner import expected_tokens
@@ -144,20 +145,26 @@ def test_lookup_comes_first_where_it_runs() -> None:
     assert 0 < guessed[1] <= guessed[0]
 
 
-def test_a_row_beside_others_gets_no_guesses() -> None:
-    """Also none is read for; alone again, the row goes on where it was read to."""
+def interrupted(first: Submit) -> tuple[House, list[StepPlan]]:
+    """A row that was guessed for when another came; all plans from then on."""
     house = paired(None)
-    house.scheduler.submit(submission(max_tokens=300, prompt=60), 0.0)
+    house.scheduler.submit(first, 0.0)
     for _ in range(12):
         house.turn()
     assert house.guesses
     count = len(house.plans)
     house.scheduler.submit(submission(first=50, max_tokens=30), 0.0)
     house.run()
-    shared = [plan for plan in house.plans[count:] if len(plan.decode) > 1 or plan.prefill]
+    return house, house.plans[count:]
+
+
+def test_a_row_beside_others_gets_no_guesses() -> None:
+    """Also none is read for; alone again, the row goes on where it was read to."""
+    house, plans = interrupted(submission(max_tokens=300, prompt=60))
+    shared = [plan for plan in plans if len(plan.decode) > 1 or plan.prefill]
     assert len(shared) > 20
     assert not any(plan.guess for plan in shared)
-    later = [plan.guess for plan in house.plans[count:] if plan.guess]
+    later = [plan.guess for plan in plans if plan.guess]
     assert later
     assert all(guess.start for guess in later)
     assert house.said[SequenceId(0)] == expected(300, 60)
@@ -185,19 +192,8 @@ def test_a_newcomer_or_a_leaver_at_any_moment_changes_no_text(after: int) -> Non
 
 def test_batch_work_that_was_parked_is_guessed_anew() -> None:
     """A parked row keeps nothing of its draft model's: the bytes are the newcomer's."""
-    house = paired(None)
-    house.scheduler.submit(submission(max_tokens=200, prompt=40, batch=True), 0.0)
-    for _ in range(12):
-        house.turn()
-    assert house.guesses
-    count = len(house.plans)
-    house.scheduler.submit(submission(first=50, max_tokens=30), 0.0)
-    house.run()
-    starts = [
-        plan.guess.start
-        for plan in house.plans[count:]
-        if plan.guess and plan.guess.sequence == SequenceId(0)
-    ]
+    house, plans = interrupted(submission(max_tokens=200, prompt=40, batch=True))
+    starts = [plan.guess.start for plan in plans if plan.guess and plan.guess.sequence == SequenceId(0)]
     assert starts[0] == 0
     assert house.said[SequenceId(0)] == expected(200, 40)
 
@@ -210,7 +206,6 @@ def test_a_guess_never_runs_over_the_limit(max_tokens: int) -> None:
 
 def test_a_row_outgrows_the_draft_models_context() -> None:
     """From there on it goes on alone."""
-    house = paired(None)
     draft = msgspec.structs.replace(TINY_DRAFT, context_tokens=160)
     house = House(PROSE, CHEAP, facts={"draft": draft})
     assert told(house, max_tokens=200, tokens=SUBMIT.tokens) == expected(200)
