@@ -14,7 +14,7 @@ from allod.device.choose import choose
 from allod.runner.joint import Part
 from allod.runner.load import load
 from allod.runner.loaded import CannotLoad, LoadedModel
-from allod.runner.measured import PADDED, STORED, WEIGHTS_FIRST, Kind, Way, read
+from allod.runner.measured import COLUMNS, PADDED, PADDED_COLUMNS, STORED, WEIGHTS_FIRST, Kind, Way, read
 from allod.runner.network import TextNetwork
 from allod.runner.record import Measuring
 from allod.runner.settings import RunnerSettings
@@ -84,7 +84,7 @@ def test_every_form_gives_the_same_logits(tmp_path: Path, bits: int, is_tied: bo
     )
     stored = loaded_as(folder, "stored")
     assert distance(loaded_as(folder, "dense"), stored) <= BOUND["float32"]
-    for best in (WEIGHTS_FIRST, PADDED):
+    for best in (WEIGHTS_FIRST, PADDED, COLUMNS, PADDED_COLUMNS):
         file = tmp_path / f"{best}.json"
         loaded_as(folder, measuring=Begun(file).measuring)
         make_up(file, lambda _kind, way, rows, best=best: rows * (1e-3 if way == best else 9e-3))

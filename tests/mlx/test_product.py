@@ -3,18 +3,19 @@
 import math
 
 import mlx.core as mx
+import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 from tests.scaffolding.families import DEVICE
 
 from allod.device.choose import choose
-from allod.runner.measured import PADDED, ROWS_FIRST, WEIGHTS_FIRST, Way
-from allod.runner.product import Product, TiedProduct, multiply
+from allod.runner.measured import COLUMNS, PADDED, PADDED_COLUMNS, ROWS_FIRST, WEIGHTS_FIRST, Way
+from allod.runner.product import Product, TiedProduct, by_columns, multiply
 from mlx import nn
 
 pytestmark = pytest.mark.mlx
 
-WAYS: tuple[Way, ...] = (ROWS_FIRST, WEIGHTS_FIRST, PADDED)
+WAYS: tuple[Way, ...] = (ROWS_FIRST, WEIGHTS_FIRST, PADDED, COLUMNS, PADDED_COLUMNS)
 SHAPES = [(1, 1, 48), (5, 1, 48), (1, 7, 48), (3, 4, 48), (16, 1, 48), (2, 3, 5, 48), (48,)]
 TOLERANCE = {mx.float32: 1e-6, mx.bfloat16: 1e-2}
 
@@ -68,6 +69,15 @@ def test_a_tied_product_stands_for_an_embedding(way: Way) -> None:
     assert isinstance(tied, nn.Embedding)
     assert mx.array_equal(tied(mx.array([[3, 39]])), embedding(mx.array([[3, 39]])))
     assert distance(tied.as_linear(hidden), embedding.as_linear(hidden)) <= TOLERANCE[mx.float32]
+
+
+def test_columns_lie_in_one_piece() -> None:
+    """The array is the same; what changes is that its transpose need not be copied to be contiguous."""
+    weight = mx.random.normal((40, 48))
+    laid = by_columns(weight)
+    mx.eval(laid)
+    assert mx.array_equal(laid, weight)
+    assert np.array(laid, copy=False).strides == (4, 4 * 40)
 
 
 def test_the_way_depends_on_the_rows_that_come_in(monkeypatch: pytest.MonkeyPatch) -> None:

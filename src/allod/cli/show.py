@@ -103,8 +103,13 @@ def _stretches(ways: Ways, way: Way) -> list[str]:
     for most_rows, taken in ways:
         is_last = most_rows == ways[-1][0]
         if taken == way:
-            found.append(
-                f"{first} up" if is_last else str(first) if first == most_rows else f"{first}-{most_rows}"
-            )
+            found.append(_stretch(first, None if is_last else most_rows))
         first = most_rows + 1
     return found
+
+
+def _stretch(first: int, last: int | None) -> str:
+    """Numbers of rows, for people; without a last one they go on."""
+    if last is None:
+        return "all rows" if first == 1 else f"{first} up"
+    return str(first) if first == last else f"{first}-{last}"

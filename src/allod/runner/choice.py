@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from allod.runner.measured import (
+    BY_COLUMNS,
+    BY_ROWS,
+    COLUMNS,
     PAD_ROWS,
     PADDED,
+    PADDED_COLUMNS,
     ROWS_FIRST,
     STORED,
     WEIGHTS_FIRST,
@@ -30,6 +34,9 @@ kernels are better at them than at anything between. Beyond the last the way of 
 WORTH = 0.1
 """Another form or way is taken where it saves at least this share: less is within what measuring errs by."""
 
+LAYOUT_WORTH = 0.03
+"""Columns are taken where they save at least this share, which is a sum of many tries."""
+
 _STEADY_SHARE = 0.7
 
 Ways = tuple[tuple[int, Way], ...]
@@ -38,11 +45,16 @@ Ways = tuple[tuple[int, Way], ...]
 _UNBOUNDED = 2**31
 
 
-def seconds_per_token(timings: Sequence[Timing], *, dense: bool) -> float:
-    """What a product costs a token of an answer, by `WEIGHTS`; infinite where it was not measured."""
+def seconds_per_token(timings: Sequence[Timing], ways: Collection[Way]) -> float:
+    """What a product costs a token of an answer, by `WEIGHTS`; infinite where it was not measured.
+
+    Args:
+        timings: what was measured.
+        ways: which of them it may take.
+    """
     costs: list[float] = []
     for rows in {timing.rows for timing in timings} & WEIGHTS.keys():
-        seconds = [t.seconds for t in timings if t.rows == rows and (t.way != STORED) == dense]
+        seconds = [t.seconds for t in timings if t.rows == rows and t.way in ways]
         costs.append(WEIGHTS[rows] * min(seconds, default=math.inf))
     return sum(costs) if costs else math.inf
 
@@ -58,7 +70,8 @@ def choose_dense(kinds: Sequence[MeasuredKind], room_bytes: int) -> tuple[bool, 
     """
     worth: list[tuple[float, int, int]] = []
     for index, entry in enumerate(kinds):
-        stored, dense = (seconds_per_token(entry.timings, dense=dense) for dense in (False, True))
+        stored = seconds_per_token(entry.timings, (STORED,))
+        dense = seconds_per_token(entry.timings, _layout(entry.timings))
         if entry.kind.bits and dense < (1 - WORTH) * stored:
             extra_bytes = max(entry.dense_bytes - entry.stored_bytes, 0)
             saved_seconds = entry.modules * (stored - dense)
@@ -73,10 +86,11 @@ def choose_dense(kinds: Sequence[MeasuredKind], room_bytes: int) -> tuple[bool, 
 
 def ways_of(timings: Sequence[Timing]) -> Ways:
     """How unpacked weights are multiplied, by rows; empty where rows first is good for all."""
+    layout = _layout(timings)
     found: list[tuple[int, Way]] = [
         (most_rows, way)
         for rows, most_rows in (*SPAN.items(), (PREFILL_ROWS, _UNBOUNDED))
-        if (way := _way_at([t for t in timings if t.rows == rows and t.way != STORED]))
+        if (way := _way_at([t for t in timings if t.rows == rows], layout))
     ]
     merged: list[tuple[int, Way]] = []  # a way over a longer stretch takes the place of the shorter one
     for most_rows, way in found:
@@ -86,13 +100,30 @@ def ways_of(timings: Sequence[Timing]) -> Ways:
     return () if all(way == ROWS_FIRST for _, way in merged) else tuple(merged)
 
 
-def _way_at(timings: Sequence[Timing]) -> Way | None:
-    """The fastest way. Rows first it is where another is hardly better, or tries did not agree."""
-    plain = next((t for t in timings if t.way == ROWS_FIRST), None)
+def lies_by_columns(ways: Ways) -> bool:
+    """Whether weights that are multiplied so lie column by column."""
+    return any(way in BY_COLUMNS for _, way in ways)
+
+
+def _layout(timings: Sequence[Timing]) -> tuple[Way, ...]:
+    """How unpacked weights lie, by the ways they have then: by rows, where columns are hardly better.
+
+    What counts is what a token waits for, at the numbers of rows at which tries agreed for both.
+    """
+    steady = [timing for timing in timings if timing.steady and timing.way != STORED]
+    both = [{timing.rows for timing in steady if timing.way in layout} for layout in (BY_ROWS, BY_COLUMNS)]
+    compared = [timing for timing in steady if timing.rows in both[0] & both[1]]
+    rows, columns = (seconds_per_token(compared, layout) for layout in (BY_ROWS, BY_COLUMNS))
+    return BY_COLUMNS if columns < (1 - LAYOUT_WORTH) * rows else BY_ROWS
+
+
+def _way_at(timings: Sequence[Timing], layout: tuple[Way, ...]) -> Way | None:
+    """The fastest way. The plain one it is where another is hardly better, or tries did not agree."""
+    plain = next((t for t in timings if t.way == layout[0]), None)
     if plain is None:
         return None
-    best = min((t for t in timings if t.steady), key=lambda t: t.seconds, default=plain)
-    return best.way if plain.steady and best.seconds < (1 - WORTH) * plain.seconds else ROWS_FIRST
+    best = min((t for t in timings if t.steady and t.way in layout), key=lambda t: t.seconds, default=plain)
+    return best.way if plain.steady and best.seconds < (1 - WORTH) * plain.seconds else plain.way
 
 
 def is_steady(kinds: Sequence[MeasuredKind]) -> bool:
@@ -107,4 +138,5 @@ def is_steady(kinds: Sequence[MeasuredKind]) -> bool:
 def ways_to_try(rows: int) -> tuple[Way, ...]:
     """The ways to measure unpacked weights in; padding a multiple, a single row or a prompt is none."""
     is_padded = rows % PAD_ROWS != 0 and 1 < rows < PREFILL_ROWS
-    return (ROWS_FIRST, WEIGHTS_FIRST, PADDED) if is_padded else (ROWS_FIRST, WEIGHTS_FIRST)
+    plain = (ROWS_FIRST, COLUMNS, WEIGHTS_FIRST)
+    return (*plain, PADDED, PADDED_COLUMNS) if is_padded else plain

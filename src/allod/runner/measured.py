@@ -12,19 +12,25 @@ from typing import Annotated, Literal
 
 import msgspec
 
-VERSION = 1
+VERSION = 2
 
 Use = Literal["block", "head"]
 """Where a product stands: in a block, which reads prompts too, or at the end, which scores tokens only."""
 
-Way = Literal["stored", "rows first", "weights first", "padded rows first"]
+Way = Literal["stored", "rows first", "weights first", "padded rows first", "columns", "padded columns"]
 """How a product is computed: on quantised weights, as `x @ w.T`, as `(w @ x.T).T`, or as `x @ w.T` with rows
-of zeros behind `x` up to a multiple of `PAD_ROWS`."""
+of zeros behind `x` up to a multiple of `PAD_ROWS`; two of these again on weights that lie by columns."""
 
 STORED: Way = "stored"
 ROWS_FIRST: Way = "rows first"
 WEIGHTS_FIRST: Way = "weights first"
 PADDED: Way = "padded rows first"
+COLUMNS: Way = "columns"
+PADDED_COLUMNS: Way = "padded columns"
+
+BY_ROWS: tuple[Way, ...] = (ROWS_FIRST, WEIGHTS_FIRST, PADDED)
+BY_COLUMNS: tuple[Way, ...] = (COLUMNS, PADDED_COLUMNS)
+"""The ways of unpacked weights that lie row by row, and column by column; of each the plain one first."""
 
 PAD_ROWS = 16
 """The kernels of BLAS libraries for wide registers take 16 rows at a time, and are slow for what is left."""

@@ -2,16 +2,25 @@
 
 BLAS libraries and GPU kernels are not equally good at all shapes: with few rows it can be faster to multiply
 the weights by the rows than the rows by the weights, or to add rows of zeros. The number of rows is known
-when the graph is built, so choosing costs nothing at run time.
+when the graph is built, so choosing costs nothing at run time. Nor are they equally good at all layouts: a
+library that brings the weights into an order of its own for every product does so faster if they lie column
+by column, and with one row that is most of the work.
 """
 
 from __future__ import annotations
 
 import mlx.core as mx
 
-from allod.runner.choice import Ways
-from allod.runner.measured import PAD_ROWS, ROWS_FIRST, WEIGHTS_FIRST, Way
+from allod.runner.choice import Ways, lies_by_columns
+from allod.runner.measured import COLUMNS, PAD_ROWS, ROWS_FIRST, WEIGHTS_FIRST, Way
 from mlx import nn
+
+_PLAIN = (ROWS_FIRST, COLUMNS)
+
+
+def by_columns(weight: mx.array) -> mx.array:
+    """The same array, (N, K), but that its columns and not its rows are in one piece in memory."""
+    return mx.contiguous(weight.T).T
 
 
 def multiply(inputs: mx.array, weight: mx.array, way: Way) -> mx.array:
@@ -25,7 +34,7 @@ def multiply(inputs: mx.array, weight: mx.array, way: Way) -> mx.array:
     Returns:
         (..., N), contiguous as that of a plain product is: what comes after must not pay for the way.
     """
-    if way == ROWS_FIRST:
+    if way in _PLAIN:
         return inputs @ weight.T
     *outer, columns = inputs.shape
     rows = inputs.size // columns
@@ -58,7 +67,7 @@ class Product(nn.Linear):
 
     def __init__(self, weight: mx.array, bias: mx.array | None, ways: Ways) -> None:
         nn.Module.__init__(self)
-        self.weight = weight
+        self.weight = by_columns(weight) if lies_by_columns(ways) else weight
         if bias is not None:
             self.bias = bias
         self._ways = ways
@@ -66,7 +75,7 @@ class Product(nn.Linear):
     def __call__(self, x: mx.array) -> mx.array:
         """Map (..., K) to (..., N)."""
         way = way_for(self._ways, x.size // x.shape[-1])
-        if way == ROWS_FIRST:
+        if way in _PLAIN:
             return super().__call__(x)
         product = multiply(x, self.weight, way)
         return product + self.bias if "bias" in self else product
@@ -82,7 +91,7 @@ class TiedProduct(nn.Embedding):
 
     def __init__(self, weight: mx.array, ways: Ways) -> None:
         nn.Module.__init__(self)
-        self.weight = weight
+        self.weight = by_columns(weight) if lies_by_columns(ways) else weight
         self._ways = ways
 
     def as_linear(self, x: mx.array) -> mx.array:

@@ -15,8 +15,8 @@ import mlx.core as mx
 import msgspec
 
 from allod.runner.choice import DECODE_ROWS, PREFILL_ROWS, SPAN, ways_to_try
-from allod.runner.measured import ROWS_FIRST, STORED, MeasuredKind, Timing, Way
-from allod.runner.product import multiply
+from allod.runner.measured import BY_COLUMNS, COLUMNS, ROWS_FIRST, STORED, MeasuredKind, Timing, Way
+from allod.runner.product import by_columns, multiply
 from allod.runner.survey import Group, Layer
 from mlx import nn
 
@@ -99,7 +99,9 @@ class _Stopwatch:
         self._weights = [weight_of(layer, group.dtype) for layer in layers] if unpacks else []
         if not group.kind.bits:
             self._weights = [weight_of(layer, group.dtype) for layer in layers]
-        mx.eval(self._weights, [[layer.weight, layer.get("scales"), layer.get("biases")] for layer in layers])
+        self._columns = [by_columns(weight) for weight in self._weights] if all_ways else []
+        packed = [[layer.weight, layer.get("scales"), layer.get("biases")] for layer in layers]
+        mx.eval(self._weights, self._columns, packed)
         # On a GPU, kernels that do not need each other run side by side, which those of a step cannot.
         self._chains = mx.default_device().type != mx.cpu
 
@@ -135,7 +137,7 @@ class _Stopwatch:
         def course(weight: mx.array) -> _Multiply:
             return lambda inputs: multiply(inputs, weight, way)
 
-        return [course(weight) for weight in self._weights]
+        return [course(weight) for weight in (self._columns if way in BY_COLUMNS else self._weights)]
 
     def _forecast(self, way: Way, rows: int) -> float:
         """About what it will take, by the most rows below that were timed so, or plainly.
@@ -143,7 +145,7 @@ class _Stopwatch:
         Packed products take as much longer as there are more rows, and so do prompts; a few rows of unpacked
         ones wait for the weights more than for each other.
         """
-        alike = (STORED,) if way == STORED else (way, ROWS_FIRST)
+        alike = (STORED,) if way == STORED else (way, COLUMNS if way in BY_COLUMNS else ROWS_FIRST)
         known = [timing for timing in self.timings if timing.way in alike and timing.rows <= rows]
         nearest = max(known, key=lambda timing: timing.rows, default=None)
         if nearest is None:

@@ -6,16 +6,31 @@ from hypothesis import strategies as st
 from tests.scaffolding.timings import made_up, packed_is_fast, packed_is_slow
 
 from allod.runner.choice import (
+    LAYOUT_WORTH,
     PREFILL_ROWS,
     SPAN,
     WEIGHTS,
     WORTH,
     choose_dense,
     is_steady,
+    lies_by_columns,
     seconds_per_token,
     ways_of,
 )
-from allod.runner.measured import PADDED, ROWS_FIRST, STORED, WEIGHTS_FIRST, Kind, MeasuredKind, Timing, Way
+from allod.runner.measured import (
+    BY_COLUMNS,
+    BY_ROWS,
+    COLUMNS,
+    PADDED,
+    PADDED_COLUMNS,
+    ROWS_FIRST,
+    STORED,
+    WEIGHTS_FIRST,
+    Kind,
+    MeasuredKind,
+    Timing,
+    Way,
+)
 from allod.runner.product import way_for
 
 PACKED = Kind("block", 1536, 576, "float32", 4, 32, "affine")
@@ -48,16 +63,16 @@ def test_what_is_unpacked_fits_and_is_faster(kinds: list[MeasuredKind], room_byt
     taken = [kind for kind, is_dense in zip(kinds, chosen, strict=True) if is_dense]
     assert sum(kind.dense_bytes - kind.stored_bytes for kind in taken) <= max(room_bytes, 0)
     for kind in taken:
-        stored = seconds_per_token(kind.timings, dense=False)
-        assert seconds_per_token(kind.timings, dense=True) < (1 - WORTH) * stored
+        stored = seconds_per_token(kind.timings, (STORED,))
+        assert seconds_per_token(kind.timings, BY_ROWS) < (1 - WORTH) * stored
 
 
 @given(st.lists(entries, max_size=6))
 def test_with_room_for_all_everything_that_is_faster_is_unpacked(kinds: list[MeasuredKind]) -> None:
     """Room is the only reason to leave a faster form."""
     for kind, is_dense in zip(kinds, choose_dense(kinds, 10**9), strict=True):
-        stored = seconds_per_token(kind.timings, dense=False)
-        assert is_dense == (seconds_per_token(kind.timings, dense=True) < (1 - WORTH) * stored)
+        stored = seconds_per_token(kind.timings, (STORED,))
+        assert is_dense == (seconds_per_token(kind.timings, BY_ROWS) < (1 - WORTH) * stored)
 
 
 def test_what_saves_most_for_a_byte_goes_first() -> None:
@@ -78,7 +93,7 @@ def test_rows_weigh_what_a_token_waits_for() -> None:
     """Shares of decode rows add up to one; a prompt counts four tokens for each of an answer."""
     assert sum(weight for rows, weight in WEIGHTS.items() if rows != PREFILL_ROWS) == pytest.approx(1)
     timings = [Timing(ROWS_FIRST, rows, 1.0) for rows in WEIGHTS]
-    assert seconds_per_token(timings, dense=True) == pytest.approx(1 + 4 / PREFILL_ROWS)
+    assert seconds_per_token(timings, BY_ROWS) == pytest.approx(1 + 4 / PREFILL_ROWS)
 
 
 def test_rows_first_needs_no_table() -> None:
@@ -114,8 +129,38 @@ def test_every_measured_number_of_rows_gets_its_best_way(best: dict[int, Way]) -
     timings = made_up(PACKED, rule(best))
     ways = ways_of(timings)
     for rows in (*SPAN, PREFILL_ROWS):
-        fastest = min((t for t in timings if t.rows == rows and t.way != STORED), key=lambda t: t.seconds)
+        fastest = min((t for t in timings if t.rows == rows and t.way in BY_ROWS), key=lambda t: t.seconds)
         assert way_for(ways, rows) == fastest.way
+
+
+COLUMNS_MS = {COLUMNS: 1.5, PADDED_COLUMNS: 1.4, ROWS_FIRST: 2.0, WEIGHTS_FIRST: 2.5, PADDED: 2.2}
+
+
+def test_weights_lie_by_columns_where_that_costs_a_token_less() -> None:
+    """Then all numbers of rows take ways of that layout, the plain one where another is hardly better."""
+    ways = ways_of(made_up(PACKED, lambda _kind, way, rows: COLUMNS_MS.get(way, 9.0)))
+    assert lies_by_columns(ways)
+    assert {way_for(ways, rows) for rows in (*SPAN, PREFILL_ROWS)} == {COLUMNS}
+    assert not lies_by_columns(ways_of(made_up(PACKED, packed_is_slow)))
+
+
+@given(st.dictionaries(st.tuples(st.sampled_from([*SPAN, 512]), st.sampled_from(list(COLUMNS_MS))), seconds))
+def test_layouts_do_not_mix(taken: dict[tuple[int, Way], float]) -> None:
+    """Weights lie in one way, so that all numbers of rows take ways of one layout, the cheaper one."""
+    timings = made_up(PACKED, lambda _kind, way, rows: taken.get((rows, way), 0.1))
+    ways = ways_of(timings)
+    layout = BY_COLUMNS if lies_by_columns(ways) else BY_ROWS
+    assert {way for _, way in ways} <= set(layout)
+    rows, columns = (seconds_per_token(timings, each) for each in (BY_ROWS, BY_COLUMNS))
+    assert (layout == BY_COLUMNS) == (columns < (1 - LAYOUT_WORTH) * rows)
+
+
+def test_in_doubt_weights_lie_by_rows() -> None:
+    """Numbers of rows at which tries disagreed do not count, for either layout."""
+    doubtful = [Timing(ROWS_FIRST, 1, 1.0, steady=True), Timing(COLUMNS, 1, 0.5)]
+    certain = [Timing(ROWS_FIRST, 8, 1.0, steady=True), Timing(COLUMNS, 8, 0.5, steady=True)]
+    assert not lies_by_columns(ways_of(doubtful))
+    assert lies_by_columns(ways_of([*doubtful, *certain]))
 
 
 @pytest.mark.parametrize("doubt", ["estimated", "unsteady", "plain unsteady", "hardly better"])
