@@ -43,6 +43,11 @@ class Platform(Protocol):
         ...
 
     @property
+    def exponentials_are_slow(self) -> bool:
+        """Whether MLX computes exponentials number by number here, so that other ways are faster."""
+        ...
+
+    @property
     def fuses_attention(self) -> bool:
         """Whether prefill attention runs without storing the score matrix."""
         ...

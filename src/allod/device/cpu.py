@@ -17,6 +17,7 @@ class CpuPlatform:
     tries_ways = True
     prepares_shapes = False
     runs_row_kernel = False
+    exponentials_are_slow = True
     fuses_attention = False
     row_length_factor = 2
     attention_strip_bytes = 16 * 2**20

@@ -73,7 +73,7 @@ def in_strips(strip_bytes: int, note: Callable[[object], None]) -> Generator[Non
         parts: list[mx.array] = []
         for start in range(0, rows, step):
             end = min(start + step, rows)
-            part = whole(q[:, :, start:end], k, v, scale=scale, mask=_rows_of(mask, start, end, rows), **more)
+            part = whole(q[:, :, start:end], k, v, scale=scale, mask=rows_of(mask, start, end, rows), **more)
             note(part)
             parts.append(part)
         return mx.concatenate(parts, axis=2)
@@ -82,7 +82,7 @@ def in_strips(strip_bytes: int, note: Callable[[object], None]) -> Generator[Non
         yield
 
 
-def _rows_of(mask: mx.array | None, start: int, end: int, rows: int) -> mx.array | None:
+def rows_of(mask: mx.array | None, start: int, end: int, rows: int) -> mx.array | None:
     """The mask of some rows; one that is the same for all rows stays as it is."""
     if mask is None or mask.ndim < 2 or mask.shape[-2] != rows:
         return mask

@@ -23,6 +23,7 @@ from allod.device.base import Platform
 from allod.runner import caches, together
 from allod.runner.blocks import packed, unpacked
 from allod.runner.caches import RowState, why_unpadded
+from allod.runner.exponentials import FoldedNetwork
 from allod.runner.grouped import GroupedNetwork, gather
 from allod.runner.loaded import LoadedModel
 from allod.runner.network import Network, Reading, Source
@@ -105,7 +106,8 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
 
 def fitted(loaded: LoadedModel, platform: Platform) -> LoadedModel:
     """A model that does what pays on a platform, where it says the same then."""
-    return with_few_shapes(with_row_kernel(with_groups(loaded), platform), platform)
+    grouped = with_row_kernel(with_groups(loaded), platform)
+    return with_few_shapes(with_folded_attention(grouped, platform), platform)
 
 
 def with_groups(loaded: LoadedModel) -> LoadedModel:
@@ -130,6 +132,19 @@ def with_row_kernel(loaded: LoadedModel, platform: Platform) -> LoadedModel:
     reason = _why_kernel_disagrees(loaded.network, network, vocabulary)
     if reason:
         log.info("rows attend as MLX has it: %s", reason)
+        return loaded
+    return replace(loaded, network=network)
+
+
+def with_folded_attention(loaded: LoadedModel, platform: Platform) -> LoadedModel:
+    """Let a model attend without MLX's exponentials, where these are slow and it says the same then."""
+    if not platform.exponentials_are_slow:
+        return loaded
+    network = FoldedNetwork(loaded.network)
+    _, vocabulary, _ = _first_state(network)
+    reason = _why_kernel_disagrees(loaded.network, network, vocabulary)
+    if reason:
+        log.info("attention is as MLX has it: %s", reason)
         return loaded
     return replace(loaded, network=network)
 
