@@ -2,16 +2,21 @@
 
 Tokenizers cut a text at its special tokens first and read what is between them by itself. So the tokens
 before a special token stay the same, whatever comes after it, and that does not depend on what was before.
+
+Many read each word by itself too (`allod.text.pieces` says which, and why that is exact), so a long message
+with another end is not read anew either. It is read from the last known word but one: up to the last, its
+tokens must be those that are known, or else all of it is read.
 """
 
 import threading
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from allod.core.ids import TenantId, TokenId
 from allod.prefix.keys import common
-from allod.text.cuts import Cut, Encoded
+from allod.text.cuts import Cut, Encoded, Word
 
 LEAST_CHARACTERS = 4096
 """Shorter texts are read anew: that takes about a millisecond."""
@@ -74,18 +79,13 @@ class PromptEncoder:
         return encoded.tokens
 
     def _continued(self, known: Sequence[tuple[str, Encoded]], text: str) -> Encoded:
-        """A text as tokens: those of a known one up to the last special token they share, and its own."""
-        shared = [(_last_cut(before, found, text), found) for before, found in known]
-        cut, found = max(shared, key=lambda pair: pair[0], default=(_NOWHERE, _NOTHING))
-        if cut.place > 0:
-            rest = self._codec.encoded(text[cut.start :])
-            if rest.cuts and rest.cuts[0][:2] == (0, 0):
-                kept = tuple(each for each in found.cuts if each.place < cut.place)
-                moved = (
-                    Cut(each.place + cut.place, each.start + cut.start, each.end + cut.start)
-                    for each in rest.cuts
-                )
-                return Encoded(found.tokens[: cut.place] + rest.tokens, (*kept, *moved))
+        """A text as tokens: those of a known one up to the last seam that they share, and its own."""
+        shared = [(_last_seam(before, found, text), found) for before, found in known]
+        seam, found = max(shared, key=lambda pair: pair[0].place, default=(_NOWHERE, _NOTHING))
+        if seam.place > 0:
+            rest = self._codec.encoded(text[seam.start :])
+            if _holds(seam, found, rest):
+                return _joined(seam, found, rest)
         return self._codec.encoded(text)
 
     def _remember(self, tenant: TenantId, text: str, encoded: Encoded) -> None:
@@ -99,11 +99,61 @@ class PromptEncoder:
         return sum(len(text) for _, text in self._known)
 
 
-_NOWHERE = Cut(0, 0, 0)
+class _Seam(NamedTuple):
+    """Where a known text ends and another goes on.
+
+    Attributes:
+        place: of the first token that is read anew.
+        start: of its text.
+        word: the word behind it that both texts must have; None where the seam is before a special token.
+    """
+
+    place: int
+    start: int
+    word: Word | None = None
+
+
+_NOWHERE = _Seam(0, 0)
 _NOTHING = Encoded((), ())
 
 
-def _last_cut(before: str, found: Encoded, text: str) -> Cut:
-    """The last special token that two texts share, with all before it."""
+def _last_seam(before: str, found: Encoded, text: str) -> _Seam:
+    """Before the last special token that two texts share, or before the last known word but one."""
     agreed = common(before, text)
-    return max((cut for cut in found.cuts if cut.end <= agreed), default=_NOWHERE)
+    cuts = bisect_right(found.cuts, agreed, key=lambda cut: cut.end)
+    seam = _Seam(*found.cuts[cuts - 1][:2]) if cuts else _NOWHERE
+    words = bisect_right(found.words, agreed - _WORD_BEGINS_CHARACTERS, key=lambda word: word.start)
+    if words < 2 or found.words[words - 2].place < seam.place:
+        return seam
+    return _Seam(*found.words[words - 2], word=found.words[words - 1])
+
+
+_WORD_BEGINS_CHARACTERS = 2
+"""The space before a word and its first letter: without them it is not the same word."""
+
+
+def _holds(seam: _Seam, found: Encoded, rest: Encoded) -> bool:
+    """Whether what was read from a seam on begins like what is known of it.
+
+    A word that ends what is known must be one in the new text too: all else follows from that, as
+    `allod.text.pieces` says. That the tokens up to it are the same is looked at for what nobody thought of.
+    """
+    if seam.word is None:
+        return rest.cuts[:1] != () and rest.cuts[0][:2] == (0, 0)
+    place, start = seam.word
+    same = found.tokens[seam.place : place] == rest.tokens[: place - seam.place]
+    return same and rest.words[:1] == (Word(place - seam.place, start - seam.start),)
+
+
+def _joined(seam: _Seam, found: Encoded, rest: Encoded) -> Encoded:
+    """The tokens of a known text up to a seam and those behind it, with all that is known of cuts in them."""
+    cuts = bisect_left(found.cuts, seam.place, key=lambda cut: cut.place)
+    words = bisect_right(found.words, seam.place, key=lambda word: word.place)
+    place, start = seam.place, seam.start
+    more_cuts = (Cut(each.place + place, each.start + start, each.end + start) for each in rest.cuts)
+    more_words = (Word(each.place + place, each.start + start) for each in rest.words)
+    return Encoded(
+        found.tokens[:place] + rest.tokens,
+        (*found.cuts[:cuts], *more_cuts),
+        (*found.words[:words], *more_words),
+    )

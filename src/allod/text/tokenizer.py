@@ -1,14 +1,22 @@
 """A checkpoint's tokenizer, read from its `tokenizer.json`."""
 
-from collections.abc import Mapping, Sequence
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from tokenizers import Encoding, Tokenizer
 
 from allod.core.errors import ImportRefused
 from allod.core.ids import TokenId
-from allod.text.cuts import Cut, Encoded
+from allod.text.cuts import Cut, Encoded, Word
+from allod.text.pieces import reads_words_alone
 from allod.text.vocabulary import TokenizerFile, spelling_of
+
+WORD_CHARACTERS = 512
+"""From one word before which texts are cut to where the next is looked for: up to twice that is read anew."""
+
+_SPACE_BETWEEN_WORDS = re.compile(r"(?<=[^\W_]) (?=[^\W_])")
 
 
 class FileTokenCodec:
@@ -20,9 +28,13 @@ class FileTokenCodec:
     is not a character is replaced, by the rule that Unicode recommends for all decoders.
 
     Ids that the file does not know (models score more ids than their tokenizer has) are empty.
+
+    Args:
+        tokenizer: the library's.
+        word_characters: how far apart at least the words are before which texts can be cut.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, word_characters: int = WORD_CHARACTERS) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         try:
@@ -35,6 +47,8 @@ class FileTokenCodec:
         self._drops_first_space = spelling.drops_first_space
         self._special = frozenset(token.id for token in file.added_tokens if token.special)
         self._parting = {token.id: token.content for token in file.added_tokens if token.parts_texts}
+        self._word_characters = max(1, word_characters)
+        self._reads_words_alone = reads_words_alone(file)
         self._is_cut: dict[TokenId, bool] = {}
         self._added = {token.content: token.id for token in file.added_tokens}
         self._bytes = {token.id: token.content.encode() for token in file.added_tokens}
@@ -88,7 +102,30 @@ class FileTokenCodec:
             span = encoding.token_to_chars(place)
             if span is not None and text[span[0] : span[1]] == self._parting[token]:
                 cuts.append(Cut(place, *span))
-        return Encoded(tokens, tuple(cuts))
+        words = self._words(text, tokens, encoding) if self._reads_words_alone else ()
+        return Encoded(tokens, tuple(cuts), tuple(words))
+
+    def _words(self, text: str, tokens: Sequence[TokenId], encoding: Encoding) -> Iterator[Word]:
+        """Words that begin a piece, in files that read these alone: see `allod.text.pieces`.
+
+        A token that begins with the one space before a word is the word's first, whatever spaces the library
+        leaves out of the spans it tells.
+        """
+        pieces = encoding.word_ids
+
+        def end(place: int) -> int:
+            span = encoding.token_to_chars(place)
+            return span[1] if span else 0
+
+        places, place, start = range(len(tokens)), 0, 0
+        while found := _SPACE_BETWEEN_WORDS.search(text, start + self._word_characters):
+            start = found.start()
+            place = bisect_right(places, start, lo=place, key=end)
+            if not 0 < place < len(tokens):
+                continue
+            whole = end(place - 1) == start and pieces[place - 1] != pieces[place]
+            if whole and self.token_bytes(tokens[place]).startswith(b" "):
+                yield Word(place, start)
 
     def _cuts(self, token: TokenId) -> bool:
         """Whether texts can be cut before a special token: none that begins earlier may go on beyond it.

@@ -56,10 +56,13 @@ class DecoderStep(msgspec.Struct, frozen=True):
 
 
 class TokenizerFile(msgspec.Struct, frozen=True):
-    """As much of a `tokenizer.json` as decoding needs."""
+    """As much of a `tokenizer.json` as decoding needs, and the parts that say how it cuts texts, unread."""
 
     decoder: DecoderStep | None = None
     added_tokens: tuple[AddedToken, ...] = ()
+    normalizer: msgspec.Raw = msgspec.Raw(b"null")
+    pre_tokenizer: msgspec.Raw = msgspec.Raw(b"null")
+    model: msgspec.Raw = msgspec.Raw(b"null")
 
 
 @dataclass(frozen=True, slots=True)
