@@ -43,6 +43,11 @@ class Platform(Protocol):
         ...
 
     @property
+    def computes_beside(self) -> bool:
+        """Whether the device computes while this process builds the next graph, and should begin early."""
+        ...
+
+    @property
     def exponentials_are_slow(self) -> bool:
         """Whether MLX computes exponentials number by number here, so that other ways are faster."""
         ...

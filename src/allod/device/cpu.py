@@ -17,6 +17,7 @@ class CpuPlatform:
     tries_ways = True
     prepares_shapes = False
     runs_row_kernel = False
+    computes_beside = False
     exponentials_are_slow = True
     fuses_attention = False
     row_length_factor = 2

@@ -12,6 +12,7 @@ class CudaPlatform:
     tries_ways = False
     prepares_shapes = True
     runs_row_kernel = True
+    computes_beside = True
     exponentials_are_slow = False
     fuses_attention = True
     row_length_factor = 8  # a group costs launches, and what is padded is not read

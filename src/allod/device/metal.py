@@ -18,6 +18,7 @@ class MetalPlatform:
     tries_ways = False
     prepares_shapes = False
     runs_row_kernel = False
+    computes_beside = True
     exponentials_are_slow = False
     fuses_attention = False
     row_length_factor = 2

@@ -23,6 +23,7 @@ from allod.device.base import Platform
 from allod.runner import caches, together
 from allod.runner.blocks import packed, unpacked
 from allod.runner.caches import RowState, why_unpadded
+from allod.runner.early import EarlyNetwork
 from allod.runner.exponentials import FoldedNetwork
 from allod.runner.grouped import GroupedNetwork, gather
 from allod.runner.loaded import LoadedModel
@@ -107,7 +108,8 @@ def measure(loaded: LoadedModel, platform: Platform, budget_bytes: int, context_
 def fitted(loaded: LoadedModel, platform: Platform) -> LoadedModel:
     """A model that does what pays on a platform, where it says the same then."""
     grouped = with_row_kernel(with_groups(loaded), platform)
-    return with_few_shapes(with_folded_attention(grouped, platform), platform)
+    fitting = with_few_shapes(with_folded_attention(grouped, platform), platform)
+    return replace(fitting, network=EarlyNetwork(fitting.network)) if platform.computes_beside else fitting
 
 
 def with_groups(loaded: LoadedModel) -> LoadedModel:

@@ -41,6 +41,8 @@ from allod.runner.prefixes import PrefixShelf
 from allod.runner.sampling import Choice, Sampler, SamplerRow, scores_of
 from allod.runner.together import Part
 
+_NOWHERE: Mapping[SequenceId, Source] = {}
+
 
 @dataclass(slots=True)
 class MlxFlight:
@@ -145,9 +147,17 @@ class MlxRunner:
         if plan.drafted_tokens:
             return read_draft(plan, self._batch, self._network, self._places(), self._drafter, started)
         scored = self._prefill(plan.prefill, plan.join, worked)
-        worked += self._obey(plan.keep_read)
+        sources = {
+            step.source: self._source(step.source) for step in plan.keep_read if isinstance(step, Keep)
+        }
+        # A first token need not wait for copies. States of several that join are let go as rows take them in.
+        says_first = len(plan.join) == 1 and sources.keys() <= scored.keys()
+        if not says_first:
+            worked += self._obey(plan.keep_read, sources)
         encoded = self._gallery.look(plan.encode) if plan.encode else None
         choice = self._decode(plan.join, scored) if plan.decode else None
+        if says_first:
+            worked += self._obey(plan.keep_read, sources)
         return MlxFlight(
             wanted=plan.decode,
             sequences=tuple(self._batch.sequences) if choice else (),
@@ -158,13 +168,20 @@ class MlxRunner:
             encoded=encoded,
         )
 
-    def _obey(self, steps: Sequence[PrefixStep]) -> list[object]:
-        """Do what is to be done about segments; returns what is on its way."""
+    def _obey(
+        self, steps: Sequence[PrefixStep], sources: Mapping[SequenceId, Source] = _NOWHERE
+    ) -> list[object]:
+        """Do what is to be done about segments; returns what is on its way.
+
+        Args:
+            steps: what.
+            sources: where states are that are kept; others are looked for.
+        """
         worked: list[object] = []
         for step in steps:
             match step:
                 case Keep():
-                    worked += self._shelf.keep(step, self._source(step.source))
+                    worked += self._shelf.keep(step, sources.get(step.source) or self._source(step.source))
                 case Split():
                     worked += self._shelf.split(step)
                 case Discard():

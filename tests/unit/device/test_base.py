@@ -14,6 +14,7 @@ class Machine:
     prepares_shapes = False
     runs_row_kernel = False
     row_length_factor = 2
+    computes_beside = False
     exponentials_are_slow = False
     fuses_attention = True
     attention_strip_bytes = 1
