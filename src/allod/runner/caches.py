@@ -27,7 +27,6 @@ FULL, SLIDING, RECURRENT, SEVERAL = "KVCache", "RotatingKVCache", "ArraysCache",
 _BATCHED = "Batch"
 """What the names of batched kinds begin with, where they are classes of their own."""
 
-
 _ROOM_FROM_TOKENS = 512
 """A state of so many tokens is restored with room behind it: to copy fewer again costs less than the room."""
 
@@ -232,7 +231,7 @@ def fill(
         keys, values = zip(*parts, strict=True)
         leaf.keys, leaf.values, leaf.offset = _joined(keys, room), _joined(values, room), tokens
     for leaf, kept in zip(_others(state), tip, strict=True):
-        vars(leaf).update(vars(_own(kept)))
+        vars(leaf).update(vars(_alike(kept)))
 
 
 def tip_arrays(tip: Sequence[kinds.LayerCache]) -> list[TipArrays]:
@@ -281,13 +280,18 @@ def _joined(pieces: Sequence[mx.array], room: int) -> mx.array:
 
 def _own(leaf: kinds.LayerCache, behind: int = 0) -> kinds.LayerCache:
     """A cache of one row that shares arrays with another and changes none; as it was so much before."""
+    if kind_of(leaf) != SLIDING:
+        assert not behind
+        return _alike(leaf)
+    own, (keys, values) = copy(leaf), _arrays_of(leaf)
+    offset = cast("kinds.KVCache", leaf).offset - behind
+    hold(own, _in_order(keys, leaf, behind), _in_order(values, leaf, behind), offset)
+    return own
+
+
+def _alike(leaf: kinds.LayerCache) -> kinds.LayerCache:
+    """A cache that shares arrays with another and changes none: who writes to a shared one copies it."""
     own = copy(leaf)
-    if kind_of(leaf) == SLIDING:
-        keys, values = _arrays_of(leaf)
-        offset = cast("kinds.KVCache", leaf).offset - behind
-        hold(own, _in_order(keys, leaf, behind), _in_order(values, leaf, behind), offset)
-        return own
-    assert not behind
     for name, value in vars(own).items():
         if isinstance(value, mx.array):
             setattr(own, name, _handle(value))

@@ -18,6 +18,7 @@ from allod.core.ids import TokenId
 from allod.core.pictures import Digest
 from allod.core.shapes import padded_chunk, padded_context
 from allod.core.step import Shown
+from allod.runner import caches
 from allod.runner.caches import RowState
 from allod.runner.features import Features
 from allod.runner.network import NetworkAround, Reading
@@ -57,7 +58,8 @@ class PaddedNetwork(NetworkAround):
 
 def _padded(state: RowState, count: int) -> RowState:
     """What stands for a state while so many tokens are read into it."""
-    return cast("RowState", [PaddedLayer(layer, count, padded_chunk(count)) for layer in state])
+    rests: dict[tuple[object, ...], mx.array] = {}
+    return cast("RowState", [PaddedLayer(layer, count, padded_chunk(count), rests) for layer in state])
 
 
 class PaddedLayer:
@@ -67,11 +69,15 @@ class PaddedLayer:
         inner: the cache, which takes in the chunk's own tokens alone.
         count: how many these are.
         length: how many tokens are read.
+        rests: zeros by their shape, for all layers.
     """
 
-    def __init__(self, inner: kinds.LayerCache, count: int, length: int) -> None:
+    def __init__(
+        self, inner: kinds.LayerCache, count: int, length: int, rests: dict[tuple[object, ...], mx.array]
+    ) -> None:
         self._inner = cast("kinds.KVCache", inner)
         self._count = count
+        self._rests = rests
         self._before = self._attended()
         self._context = padded_context(self._before + length) if self._before else length
 
@@ -101,9 +107,39 @@ class PaddedLayer:
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """Take in the chunk; what is attended to, (1, H, K, D) each, zeros behind it."""
+        if self._before and self._is_window_in_order():
+            return self._slide(keys, values)
         held = self._inner.update_and_fetch(keys[:, :, : self._count], values[:, :, : self._count])
         padding = [(0, 0), (0, 0), (0, self._context - held[0].shape[2]), (0, 0)]
         return mx.pad(held[0], padding), mx.pad(held[1], padding)
+
+    def _is_window_in_order(self) -> bool:
+        """Whether it is a window whose entries stand in the order of positions, the last one last."""
+        inner = self._inner
+        is_window = caches.kind_of(inner) == caches.SLIDING
+        return is_window and inner.keys is not None and vars(inner)["_idx"] == inner.keys.shape[2]
+
+    def _slide(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        """Put what is attended to together at once; of that the window holds what is no padding.
+
+        To let the window put it together, and pad that, would launch twice as many copies in each layer.
+        """
+        inner, end = self._inner, self._before + self._count
+        assert inner.keys is not None
+        assert inner.values is not None
+        whole = self._behind(inner.keys, keys), self._behind(inner.values, values)
+        caches.hold(inner, whole[0][:, :, :end], whole[1][:, :, :end], inner.offset + self._count)
+        return whole
+
+    def _behind(self, before: mx.array, chunk: mx.array) -> mx.array:
+        rows, heads, length, width = chunk.shape
+        seen = before[:, :, before.shape[2] - self._before :]
+        shape = (rows, heads, self._context - self._before - length, width)
+        if not shape[2]:
+            return mx.concatenate([seen, chunk], axis=2)
+        if (*shape, chunk.dtype) not in self._rests:
+            self._rests[*shape, chunk.dtype] = mx.zeros(shape, chunk.dtype)
+        return mx.concatenate([seen, chunk, self._rests[*shape, chunk.dtype]], axis=2)
 
     def _attended(self) -> int:
         """How many positions before the chunk it attends to: of a window, those that its first token sees."""
