@@ -1,7 +1,7 @@
 """Prompts that go on from a word of another have the tokens of the whole, whatever the tokenizer file."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.properties.test_text_tokens import CORPUS, TOKENIZERS
 from tokenizers import (
@@ -205,6 +205,7 @@ def reads(codec: FileTokenCodec, text: str) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("name", EXACT | INEXACT)
+@settings(max_examples=40)
 @given(begin=scraps, ends=st.lists(scraps, min_size=1, max_size=4))
 def test_tokens_are_those_of_the_whole_text(name: str, begin: str, ends: list[str]) -> None:
     """However a text goes on, grows, and is another again, from any of those before it."""
@@ -216,6 +217,7 @@ def test_tokens_are_those_of_the_whole_text(name: str, begin: str, ends: list[st
 
 
 @pytest.mark.parametrize("name", EXACT)
+@settings(max_examples=40)
 @given(begin=scraps, end=scraps)
 def test_a_text_can_be_cut_before_the_words_that_are_told(name: str, begin: str, end: str) -> None:
     """Both parts have the tokens of the whole, and the second part has the same words behind its first."""

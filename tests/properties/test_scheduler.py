@@ -427,5 +427,5 @@ class EngineMachine(RuleBasedStateMachine):
         assert self.scheduler.occupancy() == idle
 
 
-EngineMachine.TestCase.settings = hypothesis_settings(max_examples=80, stateful_step_count=40, deadline=None)
+EngineMachine.TestCase.settings = hypothesis_settings(max_examples=50, stateful_step_count=40, deadline=None)
 TestEngine = EngineMachine.TestCase

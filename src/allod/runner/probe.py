@@ -38,9 +38,11 @@ log = logging.getLogger(__name__)
 _PROMPTS = ((11, 23, 35, 47, 59), (13, 29, 41, 3, 71, 5, 17, 2, 31))
 _CONTINUATION = (7, 19, 37)
 _FLOAT32_TOLERANCE = 2e-3
+_GPU_FLOAT32_TOLERANCE = 0.02
 _LOW_PRECISION_TOLERANCE = 0.06
 """Largest relative L2 distance of logits between alone and together. A wrong mask or a leaked row gives
-a distance near 1; rounding of bfloat16 over a deep model stays a few percent."""
+a distance near 1; rounding of bfloat16 over a deep model stays a few percent. GPUs multiply float32 with
+fewer digits (TF32): small models were seen to differ by 0.7 %."""
 
 _ACTIVATION_FACTOR = 6
 """Live hidden-size arrays of a layer: residual, normed, q, k, v and output."""
@@ -264,7 +266,9 @@ def _why_kernel_disagrees(network: Network, kernel: Network, vocabulary: int) ->
 
 def _changed(found: mx.array, reference: mx.array) -> str:
     """By how much logits differ from others, in words; empty where it is no more than rounding."""
-    tolerance = _FLOAT32_TOLERANCE if reference.dtype == mx.float32 else _LOW_PRECISION_TOLERANCE
+    is_cpu = mx.default_device().type == mx.cpu
+    exact = _FLOAT32_TOLERANCE if is_cpu else _GPU_FLOAT32_TOLERANCE
+    tolerance = exact if reference.dtype == mx.float32 else _LOW_PRECISION_TOLERANCE
     expected = reference.astype(mx.float32)
     distance = mx.linalg.norm(found.astype(mx.float32) - expected) / mx.linalg.norm(expected)
     return "" if distance.item() <= tolerance else f"{distance.item():.1%}"
