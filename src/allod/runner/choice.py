@@ -110,7 +110,7 @@ def _layout(timings: Sequence[Timing]) -> tuple[Way, ...]:
 
     What counts is what a token waits for, at the numbers of rows at which tries agreed for both.
     """
-    steady = [timing for timing in timings if timing.steady and timing.way != STORED]
+    steady = [timing for timing in timings if timing.steady]
     both = [{timing.rows for timing in steady if timing.way in layout} for layout in (BY_ROWS, BY_COLUMNS)]
     compared = [timing for timing in steady if timing.rows in both[0] & both[1]]
     rows, columns = (seconds_per_token(compared, layout) for layout in (BY_ROWS, BY_COLUMNS))

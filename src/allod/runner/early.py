@@ -6,43 +6,25 @@ MLX computes nothing before it is asked to, and a GPU would wait until Python ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import mlx.core as mx
 
-from allod.core.ids import TokenId
-from allod.core.pictures import Digest
-from allod.core.step import Shown
-from allod.runner.caches import RowState
-from allod.runner.doors import DOORS, passing
-from allod.runner.features import Features
-from allod.runner.network import NetworkAround, Reading
+from allod.runner.doors import passing
+from allod.runner.network import NetworkWithin
 from mlx import nn
 
 _PRODUCTS = 24
 """After so many products the device is given what there is, which costs some 50 us."""
 
 
-class EarlyNetwork(NetworkAround):
+class EarlyNetwork(NetworkWithin):
     """A network that hands chunks to the device piece by piece."""
 
-    def logits(self, tokens: mx.array, state: RowState, places: mx.array | None = None) -> mx.array:
-        """Read tokens and score what follows each; see `Network`."""
-        if tokens.shape[1] == 1:
-            return super().logits(tokens, state, places)
-        with passing(_handing_on(), DOORS):
-            return super().logits(tokens, state, places)
-
-    def read(
-        self,
-        tokens: Sequence[TokenId],
-        reading: Reading,
-        shown: Sequence[Shown],
-        gallery: Mapping[Digest, Features],
-    ) -> None:
-        """Read a chunk of a prompt; see `Network`."""
-        with passing(_handing_on(), DOORS):
-            super().read(tokens, reading, shown, gallery)
+    def within(self, rows: int, *, decodes: bool) -> AbstractContextManager[object]:
+        """Products whose inputs are handed on; see `NetworkWithin`."""
+        return nullcontext() if decodes else passing(_handing_on())
 
 
 def _handing_on() -> Callable[[nn.Module, mx.array], mx.array]:

@@ -8,18 +8,13 @@ tenth. On a GPU that is not so, and MLX's own are left alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import cast
 
 import mlx.core as mx
 
-from allod.core.ids import TokenId
-from allod.core.pictures import Digest
-from allod.core.step import Shown
 from allod.runner.attention import Attention, exchanged, rows_of
-from allod.runner.caches import RowState
-from allod.runner.features import Features
-from allod.runner.network import Network, NetworkAround, Reading
+from allod.runner.network import Network, NetworkWithin
 
 _SQUARINGS = 4
 _DEGREE = 5
@@ -147,25 +142,13 @@ def _behind(mask: mx.array | str, scores: mx.array) -> mx.array:
     return mx.where(mask, scores, mx.finfo(mx.float32).min) if mask.dtype == mx.bool_ else scores + mask
 
 
-class FoldedNetwork(NetworkAround):
+class FoldedNetwork(NetworkWithin):
     """A network that attends so; it stands around all that exchanges attention itself."""
 
     def __init__(self, network: Network) -> None:
         super().__init__(network)
         self._attention = FoldedAttention(cast("Attention", mx.fast.scaled_dot_product_attention))
 
-    def logits(self, tokens: mx.array, state: RowState, places: mx.array | None = None) -> mx.array:
-        """Read tokens and score what follows each; see `Network`."""
-        with exchanged(self._attention):
-            return super().logits(tokens, state, places)
-
-    def read(
-        self,
-        tokens: Sequence[TokenId],
-        reading: Reading,
-        shown: Sequence[Shown],
-        gallery: Mapping[Digest, Features],
-    ) -> None:
-        """Read a chunk of a prompt; see `Network`."""
-        with exchanged(self._attention):
-            super().read(tokens, reading, shown, gallery)
+    def within(self, rows: int, *, decodes: bool) -> AbstractContextManager[object]:
+        """Attention; see `NetworkWithin`."""
+        return exchanged(self._attention)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -167,6 +168,35 @@ class NetworkAround:
     def look(self, tokens: Sequence[TokenId], tensors: Sequence[Tensor]) -> Look:
         """Begin to look at a picture; see `Network`."""
         return self._network.look(tokens, tensors)
+
+
+class NetworkWithin(NetworkAround):
+    """A network whose graphs are built while something of MLX's or the model's is exchanged."""
+
+    def within(self, rows: int, *, decodes: bool) -> AbstractContextManager[object]:
+        """What is exchanged meanwhile.
+
+        Args:
+            rows: how many read.
+            decodes: each reads one token, and is scored.
+        """
+        raise NotImplementedError
+
+    def logits(self, tokens: mx.array, state: RowState, places: mx.array | None = None) -> mx.array:
+        """Read tokens and score what follows each; see `Network`."""
+        with self.within(tokens.shape[0], decodes=tokens.shape[1] == 1):
+            return super().logits(tokens, state, places)
+
+    def read(
+        self,
+        tokens: Sequence[TokenId],
+        reading: Reading,
+        shown: Sequence[Shown],
+        gallery: Mapping[Digest, Features],
+    ) -> None:
+        """Read a chunk of a prompt; see `Network`."""
+        with self.within(1, decodes=False):
+            super().read(tokens, reading, shown, gallery)
 
 
 class TextNetwork:

@@ -131,24 +131,23 @@ def with_row_kernel(loaded: LoadedModel, platform: Platform) -> LoadedModel:
     """Let a model's rows attend by our kernel, where the platform wants that and they say the same then."""
     if not platform.runs_row_kernel:
         return loaded
-    network = RowsNetwork(loaded.network)
-    _, vocabulary, _ = _first_state(network)
-    reason = _why_kernel_disagrees(loaded.network, network, vocabulary)
-    if reason:
-        log.info("rows attend as MLX has it: %s", reason)
-        return loaded
-    return replace(loaded, network=network)
+    return _attending(loaded, RowsNetwork(loaded.network))
 
 
 def with_folded_attention(loaded: LoadedModel, platform: Platform) -> LoadedModel:
     """Let a model attend without MLX's exponentials, where these are slow and it says the same then."""
     if not platform.exponentials_are_slow:
         return loaded
-    network = FoldedNetwork(loaded.network)
-    _, vocabulary, _ = _first_state(network)
+    return _attending(loaded, FoldedNetwork(loaded.network))
+
+
+def _attending(loaded: LoadedModel, network: Network) -> LoadedModel:
+    """The model with a network that attends in another way; as it is, where that changes what it says."""
+    # A graph tells how wide it is without being computed.
+    vocabulary = network.logits(mx.array([[0]]), network.make_state()).shape[-1]
     reason = _why_kernel_disagrees(loaded.network, network, vocabulary)
     if reason:
-        log.info("attention is as MLX has it: %s", reason)
+        log.info("%s: attention is as MLX has it: %s", type(network).__name__, reason)
         return loaded
     return replace(loaded, network=network)
 

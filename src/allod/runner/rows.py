@@ -10,13 +10,13 @@ merged as in Flash-Decoding (Dao et al. 2023). What a mask hides is not even rea
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import mlx.core as mx
 
 from allod.runner.attention import Attention, exchanged
-from allod.runner.caches import RowState
-from allod.runner.network import Network, NetworkAround
+from allod.runner.network import Network, NetworkWithin
 
 _WARPS = 8
 _WARP_THREADS = 32
@@ -217,16 +217,13 @@ def part_count(blocks: int, tokens: int) -> int:
     return max(1, min(_FILLING_BLOCKS // blocks, tokens // _LEAST_PART_TOKENS, _MOST_PARTS))
 
 
-class RowsNetwork(NetworkAround):
+class RowsNetwork(NetworkWithin):
     """A network whose rows attend by the kernel above when they decode together."""
 
     def __init__(self, network: Network) -> None:
         super().__init__(network)
         self._attention = RowAttention(cast("Attention", mx.fast.scaled_dot_product_attention))
 
-    def logits(self, tokens: mx.array, state: RowState, places: mx.array | None = None) -> mx.array:
-        """Read tokens and score what follows each; see `Network`."""
-        if tokens.shape[0] == 1 or tokens.shape[1] > 1:
-            return super().logits(tokens, state, places)
-        with exchanged(self._attention):
-            return super().logits(tokens, state, places)
+    def within(self, rows: int, *, decodes: bool) -> AbstractContextManager[object]:
+        """Attention, for more than one row; see `NetworkWithin`."""
+        return exchanged(self._attention) if decodes and rows > 1 else nullcontext()
