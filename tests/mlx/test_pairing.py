@@ -2,6 +2,7 @@
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import pytest
@@ -14,7 +15,7 @@ from allod.device.choose import choose
 from allod.engine.scheduler import Scheduler
 from allod.engine.settings import EngineSettings
 from allod.runner.drafting import Drafter
-from allod.runner.load import load
+from allod.runner.load import load, load_text
 from allod.runner.loaded import LoadedModel, gib
 from allod.runner.pairing import DraftWishes, pair
 from allod.runner.probe import measure
@@ -59,6 +60,28 @@ def test_the_facts_are_those_of_both(tmp_path: Path) -> None:
     assert both.draft.context_tokens == 1024
     assert both.draft.saying_seconds > 0
     assert both.draft.reading_seconds_per_token > 0
+
+
+def test_what_is_freed_meanwhile_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that was replaced before may be freed at any time; the draft model takes what it takes."""
+    _, facts = model(tmp_path / "m")
+    write_random_model("qwen3", tmp_path / "d", changes={"num_hidden_layers": 1})
+    wanted, _ = pair(facts, wishes(tmp_path / "d"))
+    assert wanted.draft is not None
+
+    def loading(*given: Any) -> LoadedModel:
+        gc.collect()
+        return load_text(*given)
+
+    monkeypatch.setattr("allod.runner.pairing.load_text", loading)
+    gc.disable()
+    try:
+        model(tmp_path / "replaced")
+        found, _ = pair(facts, wishes(tmp_path / "d"))
+    finally:
+        gc.enable()
+    assert found.draft is not None
+    assert found.draft.weights_bytes == wanted.draft.weights_bytes
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def pair(facts: ModelFacts, wishes: DraftWishes) -> tuple[ModelFacts, Drafter | 
 def _paired(facts: ModelFacts, wishes: DraftWishes) -> tuple[ModelFacts, Drafter]:
     if facts.undrafted_because:
         raise CannotLoad(f"the model takes no drafts: {facts.undrafted_because}")
+    gc.collect()  # what replaced layers held must not be freed meanwhile: it would be missing from this count
     before_bytes = mx.get_active_memory()
     loaded = _load(facts, wishes)
     name = wishes.folder.name
