@@ -3,7 +3,8 @@
 Usage: python bench/compare_loops.py FOLDER [--rows 1,2,4] [--context 128] [--steps 16] [--rounds 5].
 FOLDER is one that `allod import` or `allod bench synthesize` made. Prints JSON; a ratio above 1 means that
 allod's loop is the faster one. Both decode greedily with one step in flight, from the same prompt, and take
-turns block by block.
+turns block by block. Both have the weights and layers that allod exchanged when it loaded the model; only
+allod's has what its steps are built within (`probe.fitted`).
 """
 
 import argparse
@@ -27,7 +28,8 @@ from allod.device.choose import choose
 from allod.registry.jsonfile import read_object
 from allod.runner.load import load
 from allod.runner.network import TextNetwork
-from allod.runner.probe import measure
+from allod.runner.probe import fitted, measure
+from allod.runner.record import Measuring
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
 from allod.worker.raw_loop import Decoding, RawBench
@@ -99,13 +101,15 @@ def main() -> None:
     options = parser.parse_args()
     platform = choose(options.device)
     budget = platform.default_budget_bytes()
-    loaded = load(options.folder, RunnerSettings(vision="off"), platform, budget)
+    measuring = Measuring(None, platform.description, all_ways=platform.tries_ways)
+    loaded = load(options.folder, RunnerSettings(vision="off"), platform, budget, measuring)
     limit = read_object(options.folder / "config.json").get("max_position_embeddings", 4096)
-    facts = measure(loaded, platform, budget, int(str(limit)))
     network = loaded.network
     if not isinstance(network, TextNetwork):
         sys.exit("only models for text are compared")
-    bench = RawBench(MlxRunner(network, facts, None), options.context, options.steps, options.rounds)
+    loaded = fitted(loaded, platform)
+    facts = measure(loaded, platform, budget, int(str(limit)))
+    bench = RawBench(MlxRunner(loaded.network, facts, None), options.context, options.steps, options.rounds)
     rows = [int(word) for word in options.rows.split(",")]
     figures = {
         "machine": machine().processor,

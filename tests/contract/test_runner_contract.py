@@ -208,6 +208,28 @@ def test_a_prompt_may_join_with_its_last_chunk(
     assert said_from(runner, LONG, restore(2, (7, 39)), 39) == answer(make_runner(), LONG)
 
 
+@pytest.mark.parametrize("rows_before", [0, 1])
+@pytest.mark.parametrize("choices", [1, 3])
+def test_what_is_kept_of_a_prompt_serves_others_whoever_takes_it_in(
+    batching: Runner, make_runner: Factory, rows_before: int, choices: int
+):
+    """A prompt that ends is kept whole when it becomes one row or several, alone or beside others."""
+    if rows_before:
+        prefill(batching, 9, SHORT)
+        steps(batching, ids(9), 1, join(9, SHORT, (9, GREEDY)))
+    rows = ids(*range(1, choices + 1))
+    joining = (join(1, LONG, *((int(row), GREEDY) for row in rows)),)
+    plan = StepPlan(
+        prefill=(Prefill(SequenceId(1), LONG[:-1]),),
+        keep_read=(keep(batching, 7, 1, 0, len(LONG) - 1),),
+        join=joining,
+        decode=(*ids(9)[:rows_before], *rows),
+    )
+    batching.launch(plan).collect()
+    batching.launch(StepPlan(release=(*ids(9)[:rows_before], *rows))).collect()
+    assert said_from(batching, LONG, restore(10, (7, 39)), 39) == answer(make_runner(), LONG)
+
+
 def test_prompts_join_with_their_last_chunks_beside_rows(batching: Runner, make_runner: Factory):
     """Each says what it says alone: one decodes, one was read before, two end now, one goes on later."""
     prompts = {1: LONG, 2: SHORT, 3: (*LONG[:30], 9), 4: (*LONG[5:30], 8), 5: LONG[3:35]}

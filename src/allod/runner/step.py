@@ -150,8 +150,10 @@ class MlxRunner:
         sources = {
             step.source: self._source(step.source) for step in plan.keep_read if isinstance(step, Keep)
         }
-        # A first token need not wait for copies. States of several that join are let go as rows take them in.
-        says_first = len(plan.join) == 1 and sources.keys() <= scored.keys()
+        # A first token need not wait for copies. A state that becomes several rows, or one of several, is let
+        # go as they take it in.
+        arriving = sum(len(join.sequences) for join in plan.join)
+        says_first = arriving == 1 and sources.keys() <= scored.keys()
         if not says_first:
             worked += self._obey(plan.keep_read, sources)
         encoded = self._gallery.look(plan.encode) if plan.encode else None
