@@ -88,8 +88,11 @@ def _milliseconds(seconds: float, estimated: bool) -> str:
 def _chosen(kind: MeasuredKind, way: Way) -> str:
     """For how many rows a way is taken."""
     if way == STORED:
-        return "" if kind.dense else "all rows"
-    if not kind.dense:
+        packed = kind.modules - kind.dense_modules
+        return (
+            "" if kind.is_dense else "all rows" if not kind.dense_modules else f"{packed} of {kind.modules}"
+        )
+    if not kind.dense_modules:
         return ""
     stretches = _stretches(ways_of(kind.timings), way)
     return ", ".join(stretches)

@@ -59,10 +59,11 @@ def seconds_per_token(timings: Sequence[Timing], ways: Collection[Way]) -> float
     return sum(costs) if costs else math.inf
 
 
-def choose_dense(kinds: Sequence[MeasuredKind], room_bytes: int) -> tuple[bool, ...]:
-    """For each kind, whether it is unpacked.
+def choose_unpacked(kinds: Sequence[MeasuredKind], room_bytes: int) -> tuple[int, ...]:
+    """For each kind, how many of its products are unpacked.
 
-    Where not all fit that are faster unpacked, those go first that save most seconds for a byte.
+    Where not all fit that are faster unpacked, those go first that save most seconds for a byte; of a kind
+    that does not fit whole, as many as do.
 
     Args:
         kinds: what was measured.
@@ -76,11 +77,12 @@ def choose_dense(kinds: Sequence[MeasuredKind], room_bytes: int) -> tuple[bool, 
             extra_bytes = max(entry.dense_bytes - entry.stored_bytes, 0)
             saved_seconds = entry.modules * (stored - dense)
             worth.append((saved_seconds / max(extra_bytes, 1), index, extra_bytes))
-    chosen = [False] * len(kinds)
+    chosen = [0] * len(kinds)
     for _, index, extra_bytes in sorted(worth, reverse=True):
-        if extra_bytes <= room_bytes:
-            chosen[index] = True
-            room_bytes -= extra_bytes
+        modules = kinds[index].modules
+        fitting = max(room_bytes, 0) * modules // extra_bytes if extra_bytes else modules
+        chosen[index] = min(fitting, modules)
+        room_bytes -= math.ceil(chosen[index] * extra_bytes / modules)
     return tuple(chosen)
 
 

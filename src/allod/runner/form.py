@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.utils import dequantize_model
 
 from allod.device.base import Platform
 from allod.runner.arch.model import Parametric
-from allod.runner.choice import Ways, choose_dense, ways_of
+from allod.runner.choice import Ways, choose_unpacked, ways_of
 from allod.runner.loaded import CannotLoad, gib, too_large
 from allod.runner.measured import MeasuredKind
 from allod.runner.network import Network
@@ -89,31 +90,39 @@ def bring_into_form(model: nn.Module, network: Network, terms: Terms, reserved_b
         kinds = terms.measuring.measured(groups, room_bytes)
     else:
         kinds = tuple(group.described for group in groups)
-    dense = _chosen(kinds, terms, room_bytes)
-    for group, kind, is_dense in zip(groups, kinds, dense, strict=True):
+    kinds = _chosen(kinds, terms, room_bytes)
+    for group, kind in zip(groups, kinds, strict=True):
         ways = ways_of(kind.timings)
-        if (is_dense and group.kind.bits) or (ways and not group.kind.bits):
-            _replace(model, group, ways)
+        if group.kind.bits or ways:
+            _replace(model, group, kind.dense_modules, ways)
     if terms.settings.compute == "dense":
         dequantize_model(model)
-    elif terms.platform.widened_dtype is not None and all(dense):
+    elif terms.platform.widened_dtype is not None and all(kind.is_dense for kind in kinds):
         unpack_experts(model, room_bytes - sum(kind.dense_bytes - kind.stored_bytes for kind in kinds))
-    words = _words(model, kinds, dense)
-    terms.measuring.settle(kinds, dense, words)
+    words = _words(model, kinds)
+    terms.measuring.settle(kinds, words)
     return words
 
 
-def _chosen(kinds: Sequence[MeasuredKind], terms: Terms, room_bytes: int) -> tuple[bool, ...]:
-    """For each kind, whether its weights are dense; those that never were packed are."""
+def _chosen(kinds: Sequence[MeasuredKind], terms: Terms, room_bytes: int) -> tuple[MeasuredKind, ...]:
+    """The kinds, with how many of each are dense; those that never were packed all are."""
     wanted = terms.settings.compute
-    chosen = choose_dense(kinds, room_bytes) if wanted == "auto" else (wanted == "dense",) * len(kinds)
-    return tuple(is_dense or not kind.kind.bits for kind, is_dense in zip(kinds, chosen, strict=True))
+    unpacked = choose_unpacked(kinds, room_bytes) if wanted == "auto" else (0,) * len(kinds)
+    return tuple(
+        msgspec.structs.replace(
+            kind, dense_modules=kind.modules if wanted == "dense" or not kind.kind.bits else count
+        )
+        for kind, count in zip(kinds, unpacked, strict=True)
+    )
 
 
-def _replace(model: nn.Module, group: Group, ways: Ways) -> None:
-    """Put layers that know their ways in the place of a group's, wherever the model has them."""
+def _replace(model: nn.Module, group: Group, count: int, ways: Ways) -> None:
+    """Put layers that know their ways in the place of a group's first ones, wherever the model has them."""
     fresh = [
-        (path, new) for layer, paths in group.layers for new in [_dense(layer, group, ways)] for path in paths
+        (path, new)
+        for layer, paths in group.layers[:count]
+        for new in [_dense(layer, group, ways)]
+        for path in paths
     ]
     model.update_modules(tree_unflatten(fresh))
 
@@ -125,16 +134,17 @@ def _dense(layer: Layer, group: Group, ways: Ways) -> Product | TiedProduct:
     return Product(weight, layer.get("bias"), ways)
 
 
-def _words(model: nn.Module, kinds: Sequence[MeasuredKind], dense: Sequence[bool]) -> str:
+def _words(model: nn.Module, kinds: Sequence[MeasuredKind]) -> str:
     dtypes = "/".join(dict.fromkeys(kind.kind.dtype for kind in kinds))
-    packed = [is_dense for kind, is_dense in zip(kinds, dense, strict=True) if kind.kind.bits]
+    packed = [kind for kind in kinds if kind.kind.bits]
     experts = ", experts stored" if has_experts(model) else ""
-    if all(packed):
+    if all(kind.is_dense for kind in packed):
         return f"dense {dtypes}{experts}" if dtypes else f"as stored{experts}"
-    widths = sorted({kind.kind.bits for kind, is_dense in zip(kinds, dense, strict=True) if not is_dense})
+    widths = sorted({kind.kind.bits for kind in packed if not kind.is_dense})
     stored = f"stored {'/'.join(map(str, widths))}-bit"
-    if any(packed):
-        return f"{stored}, dense {dtypes} for {sum(packed)} of {len(packed)} kinds{experts}"
+    if unpacked := sum(kind.dense_modules for kind in packed):
+        total = sum(kind.modules for kind in packed)
+        return f"{stored}, dense {dtypes} for {unpacked} of {total} products{experts}"
     return f"{stored}, {dtypes}"
 
 

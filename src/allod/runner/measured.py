@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-VERSION = 2
+VERSION = 3
 
 Use = Literal["block", "head"]
 """Where a product stands: in a block, which reads prompts too, or at the end, which scores tokens only."""
@@ -98,7 +98,7 @@ class MeasuredKind(msgspec.Struct, frozen=True):
         stored_bytes: of all of them, as they are stored.
         dense_bytes: of all of them, unpacked.
         timings: what was measured.
-        dense: whether the model was last loaded with these unpacked.
+        dense_modules: how many of them were unpacked when the model was last loaded.
     """
 
     kind: Kind
@@ -106,7 +106,12 @@ class MeasuredKind(msgspec.Struct, frozen=True):
     stored_bytes: int
     dense_bytes: int
     timings: tuple[Timing, ...] = ()
-    dense: bool = False
+    dense_modules: int = 0
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether all of them were."""
+        return self.dense_modules == self.modules
 
 
 class Circumstances(msgspec.Struct, frozen=True):

@@ -62,16 +62,13 @@ class Measuring:
         self._keep(Measured(self._circumstances(room_bytes), kinds, seconds=seconds))
         return kinds
 
-    def settle(self, kinds: Sequence[MeasuredKind], dense: Sequence[bool], words: str) -> None:
+    def settle(self, kinds: Sequence[MeasuredKind], words: str) -> None:
         """Keep what was made of the timings, for whoever wants to see it."""
         kept = self._kept()
         if kept is None:
             return
-        chosen = tuple(
-            msgspec.structs.replace(kind, dense=is_dense) for kind, is_dense in zip(kinds, dense, strict=True)
-        )
-        if (kept.kinds, kept.compute) != (chosen, words):
-            self._keep(msgspec.structs.replace(kept, kinds=chosen, compute=words))
+        if (kept.kinds, kept.compute) != (tuple(kinds), words):
+            self._keep(msgspec.structs.replace(kept, kinds=tuple(kinds), compute=words))
 
     def _circumstances(self, room_bytes: int) -> Circumstances:
         return Circumstances(self.device, mx.__version__, self.blas, room_bytes)
@@ -86,7 +83,7 @@ class Measuring:
 
 def _fits(kept: Measured, circumstances: Circumstances, described: Sequence[MeasuredKind]) -> bool:
     """Whether timings are of these products in these circumstances."""
-    same = [msgspec.structs.replace(kind, timings=(), dense=False) for kind in kept.kinds]
+    same = [msgspec.structs.replace(kind, timings=(), dense_modules=0) for kind in kept.kinds]
     return (
         kept.circumstances == circumstances
         and same == list(described)

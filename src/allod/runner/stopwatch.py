@@ -62,14 +62,14 @@ def measure_products(groups: Sequence[Group], room_bytes: int, *, all_ways: bool
 
     Args:
         groups: of a model's layers, those that matter most first.
-        room_bytes: what unpacked weights may take beyond the stored ones; a kind that could never be
-            unpacked is not measured so.
+        room_bytes: what unpacked weights may take beyond the stored ones; a kind of which not one product
+            could be unpacked is not measured so.
         all_ways: also in which way unpacked weights are multiplied best.
     """
     measured: list[MeasuredKind] = []
     for group in groups:
         described = group.described
-        is_open = described.dense_bytes - described.stored_bytes <= room_bytes
+        is_open = described.dense_bytes - described.stored_bytes <= room_bytes * described.modules
         needed = (*DECODE_ROWS, *((PREFILL_ROWS,) if group.kind.use == "block" else ()))
         stopwatch = _Stopwatch(group, unpacks=is_open, all_ways=all_ways)
         for rows in needed:

@@ -49,10 +49,10 @@ def file(tmp_path: Path) -> Path:
 def measured() -> Measured:
     head = (*made_up(HEAD, few_by_weights)[:-1], Timing(STORED, 32, 1.5, estimated=True))
     kinds = (
-        MeasuredKind(PACKED, 4, 100, 800, made_up(PACKED, few_by_weights), dense=True),
+        MeasuredKind(PACKED, 4, 100, 800, made_up(PACKED, few_by_weights), dense_modules=3),
         MeasuredKind(HEAD, 1, 100, 400, head),
     )
-    words = "stored 8-bit, dense float32 for 1 of 2 kinds"
+    words = "stored 8-bit, dense float32 for 3 of 5 products"
     return Measured(Circumstances("a device", "0.32", "a blas", 1), kinds, words, 1.25)
 
 
@@ -66,14 +66,15 @@ def test_the_card_alone_before_the_first_load(allod: Run, file: Path) -> None:
 
 
 def test_what_was_measured_is_a_table(allod: Run, file: Path) -> None:
-    """A line for each way: ms at each number of rows, and for which rows it is taken."""
+    """A line for each way: ms at each number of rows, and the rows, or how many products, it serves."""
     write(file, measured())
     ended = allod("models", "show", "one")
-    assert "compute\tstored 8-bit, dense float32 for 1 of 2 kinds\n" in ended.out
+    assert "compute\tstored 8-bit, dense float32 for 3 of 5 products\n" in ended.out
     assert "measured on\ta device, mlx 0.32, BLAS a blas\n" in ended.out
     lines = [line.split("\t") for line in ended.out.splitlines() if line.startswith(("block", "head"))]
     chosen = {(line[0].split()[0], line[2]): line[-1] for line in lines}
-    assert {key: rows for key, rows in chosen.items() if rows} == {
+    assert {key: taken for key, taken in chosen.items() if taken} == {
+        ("block", STORED): "1 of 4",
         ("block", WEIGHTS_FIRST): "1-8",
         ("block", ROWS_FIRST): "9 up",
         ("head", STORED): "all rows",

@@ -11,7 +11,7 @@ from allod.runner.choice import (
     SPAN,
     WEIGHTS,
     WORTH,
-    choose_dense,
+    choose_unpacked,
     is_steady,
     lies_by_columns,
     seconds_per_token,
@@ -59,10 +59,13 @@ def entry(rule, modules: int = 1, extra_bytes: int = 100, kind: Kind = PACKED) -
 @given(st.lists(entries, max_size=6), st.integers(-100, 3000))
 def test_what_is_unpacked_fits_and_is_faster(kinds: list[MeasuredKind], room_bytes: int) -> None:
     """No choice goes beyond the room, and none unpacks what is not faster by what counts."""
-    chosen = choose_dense(kinds, room_bytes)
-    taken = [kind for kind, is_dense in zip(kinds, chosen, strict=True) if is_dense]
-    assert sum(kind.dense_bytes - kind.stored_bytes for kind in taken) <= max(room_bytes, 0)
-    for kind in taken:
+    chosen = choose_unpacked(kinds, room_bytes)
+    extra_bytes = [
+        count * (kind.dense_bytes - kind.stored_bytes) / kind.modules
+        for kind, count in zip(kinds, chosen, strict=True)
+    ]
+    assert sum(extra_bytes) <= max(room_bytes, 0)
+    for kind in [kind for kind, count in zip(kinds, chosen, strict=True) if count]:
         stored = seconds_per_token(kind.timings, (STORED,))
         assert seconds_per_token(kind.timings, BY_ROWS) < (1 - WORTH) * stored
 
@@ -70,23 +73,32 @@ def test_what_is_unpacked_fits_and_is_faster(kinds: list[MeasuredKind], room_byt
 @given(st.lists(entries, max_size=6))
 def test_with_room_for_all_everything_that_is_faster_is_unpacked(kinds: list[MeasuredKind]) -> None:
     """Room is the only reason to leave a faster form."""
-    for kind, is_dense in zip(kinds, choose_dense(kinds, 10**9), strict=True):
+    for kind, count in zip(kinds, choose_unpacked(kinds, 10**9), strict=True):
         stored = seconds_per_token(kind.timings, (STORED,))
-        assert is_dense == (seconds_per_token(kind.timings, BY_ROWS) < (1 - WORTH) * stored)
+        is_faster = seconds_per_token(kind.timings, BY_ROWS) < (1 - WORTH) * stored
+        assert count == (kind.modules if is_faster else 0)
 
 
 def test_what_saves_most_for_a_byte_goes_first() -> None:
     """Of two kinds that save as much, the smaller; of two of a size, the one that saves more."""
     small, large = entry(packed_is_slow, extra_bytes=100), entry(packed_is_slow, extra_bytes=200)
-    assert choose_dense([large, small], 200) == (False, True)
+    assert choose_unpacked([large, small], 200) == (0, 1)
     many, few = entry(packed_is_slow, modules=30), entry(packed_is_slow, modules=2)
-    assert choose_dense([few, many], 100) == (False, True)
+    assert choose_unpacked([few, many], 100) == (0, 30)
+
+
+def test_of_a_kind_that_does_not_fit_as_many_are_unpacked_as_do() -> None:
+    """And what comes after it takes what is left."""
+    many, few = entry(packed_is_slow, modules=30, extra_bytes=300), entry(packed_is_slow, extra_bytes=30)
+    assert choose_unpacked([few, many], 209) == (0, 20)
+    assert choose_unpacked([few, many], 329) == (0, 30)
+    assert choose_unpacked([few, many], 330) == (1, 30)
 
 
 def test_weights_that_are_not_packed_are_never_unpacked() -> None:
     """Nor is a kind whose unpacked product was not measured, because it could never fit."""
     unmeasured = MeasuredKind(PACKED, 1, 100, 10**12, (Timing(STORED, 1, 1.0), Timing(STORED, 8, 8.0)))
-    assert choose_dense([entry(packed_is_slow, kind=PLAIN), unmeasured], 10**15) == (False, False)
+    assert choose_unpacked([entry(packed_is_slow, kind=PLAIN), unmeasured], 10**15) == (0, 0)
 
 
 def test_rows_weigh_what_a_token_waits_for() -> None:
