@@ -25,9 +25,9 @@ help: ## list the targets
 up: $(READY) ## install what is needed, then serve (ARGS="--port 9000")
 	@exec $(BIN)/allod up $(ARGS)
 
-test: $(DEV_READY) ## all tests: first those that can run side by side, then those with real servers
+test: $(DEV_READY) ## all tests: first those of parts, then those with real servers
 	@$(BIN)/pytest -q -n 2 -m "not model" $(PYTEST_ARGS)
-	@$(BIN)/pytest -q -m model --durations=10 $(PYTEST_ARGS)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile -m model --durations=10 $(PYTEST_ARGS)
 
 quick: $(DEV_READY) ## the tests that fit into a minute
 	@$(BIN)/pytest -q -n 2 --hypothesis-profile quick -m "not slow and not model" $(PYTEST_ARGS)

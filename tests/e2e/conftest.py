@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.seeing import FAMILIES, home_that_sees
 from tests.scaffolding.families import write_byte_tokenizer, write_random_model
 from tests.scaffolding.server import RunningServer, running_server
+from tests.scaffolding.turns import one_at_a_time
 
 from allod.registry.catalog import Catalog
 from allod.registry.importing import import_path
@@ -32,8 +33,9 @@ INSTALLED = Path(__file__).parents[2] / ".cache" / "javascript"
 @pytest.fixture(scope="session")
 def starter_home() -> Path:
     catalog = Catalog(KEPT_HOME / "models")
-    if not catalog.holds(STARTER_NAME):
-        pull(catalog, STARTER_NAME, None, lambda _: None)
+    with one_at_a_time(KEPT_HOME):
+        if not catalog.holds(STARTER_NAME):
+            pull(catalog, STARTER_NAME, None, lambda _: None)
     return KEPT_HOME
 
 
@@ -120,6 +122,12 @@ def scripts() -> Path:
     """The folder with the scripts of JavaScript clients and what they import."""
     if shutil.which("npm") is None:
         pytest.skip("Node.js is not installed")
+    with one_at_a_time(INSTALLED):
+        _install_packages()
+    return INSTALLED
+
+
+def _install_packages() -> None:
     lock = (SOURCES / "package-lock.json").read_bytes()
     kept = INSTALLED / "package-lock.json"
     if not kept.exists() or kept.read_bytes() != lock:
@@ -135,7 +143,6 @@ def scripts() -> Path:
             pytest.fail(f"npm ci: {error.stderr.decode()[-2000:]}")
     for script in SOURCES.glob("*.mjs"):
         shutil.copy(script, INSTALLED)
-    return INSTALLED
 
 
 def run_script(scripts: Path, name: str, *arguments: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def answers(compute, measuring):
     for question in json.loads(sys.argv[3]):
         messages = [{"role": "user", "content": question}]
         prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
-        steps = generate_step(mx.array(prompt), loaded.network.model, max_tokens=16)
+        steps = generate_step(mx.array(prompt), loaded.network.model, max_tokens=12)
         texts.append(tokenizer.decode([token for token, _ in steps]))
     return [loaded.compute, texts]
 

@@ -13,27 +13,26 @@ from tests.scaffolding.server import RunningServer, running_server
 from allod.registry.catalog import Catalog
 from allod.registry.importing import import_path
 from allod.registry.pairing import pair
-from allod.registry.starter import STARTER_NAME
 
 pytestmark = pytest.mark.model
 
 DEEPEN = Path(__file__).parents[2] / "bench" / "deepen.py"
 PROSE: list[Any] = [{"role": "user", "content": "Tell me about the river that runs through your town."}]
 SAMPLINGS: list[dict[str, Any]] = [{"temperature": 0}, {"temperature": 0.7, "top_p": 0.95, "seed": 5}]
-TIMES = 4
+TIMES = 16
 """The model has so many times as many layers as the one that drafts for it, and says the same."""
 
 
 @pytest.fixture(scope="module")
-def paired_home(starter_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def paired_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random model, and one of many more layers that says the same."""
     folder = tmp_path_factory.mktemp("paired")
-    catalog = Catalog(folder / "home" / "models")
-    starter = starter_home / "models" / STARTER_NAME
-    runpy.run_path(str(DEEPEN))["deepen"](starter, folder / "deep", TIMES)
-    for source, name in ((folder / "deep", "deep"), (starter, "starter")):
-        import_path(catalog, source, name, lambda _: None)
-    pair(catalog, "deep", "starter")
-    return folder / "home"
+    home = home_with_random_models(folder, "llama")
+    runpy.run_path(str(DEEPEN))["deepen"](folder / "llama", folder / "deep", TIMES)
+    catalog = Catalog(home / "models")
+    import_path(catalog, folder / "deep", "deep", lambda _: None)
+    pair(catalog, "deep", "llama")
+    return home
 
 
 def texts_of(server: RunningServer, model: str) -> list[str]:
@@ -49,14 +48,14 @@ def texts_of(server: RunningServer, model: str) -> list[str]:
 
 
 def test_text_is_the_same_and_guesses_were_used(
-    paired_home: Path, starter_server: RunningServer, tmp_path: Path
+    paired_home: Path, small_server: RunningServer, tmp_path: Path
 ) -> None:
-    """Prose comes in fewer steps, and is what the model says alone: the same letters as the starter's."""
+    """Text comes in fewer steps, and is what the model says alone: the same letters as the small one's."""
     with running_server(paired_home, tmp_path / "log", "api.preload=deep") as server:
         found = texts_of(server, "deep")
         (model,) = httpx2.get(f"{server.base_url}/ready", timeout=10).json()["models"]
     assert model["guessed_tokens"] >= model["accepted_guessed_tokens"] > 0
-    assert found == texts_of(starter_server, STARTER_NAME)
+    assert found == texts_of(small_server, "llama")
 
 
 def test_a_pair_that_cannot_be_is_served_without(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import httpx2
 import openai
 import pytest
 from tests.scaffolding.server import RunningServer, running_server
+from tests.scaffolding.turns import one_at_a_time
 from tokenizers import Tokenizer
 
 from allod.registry.catalog import Catalog
@@ -30,11 +31,12 @@ def home(starter_home: Path) -> Path:
     """A home of its own, kept between runs: the encoder, and the starter as links to the same bytes."""
     home = starter_home.with_name("test-home-encoder")
     catalog = Catalog(home / "models")
-    if not catalog.holds(STARTER_NAME):
-        copied = (starter_home / "models" / STARTER_NAME, home / "models" / STARTER_NAME)
-        shutil.copytree(*copied, copy_function=os.link)
-    if not catalog.holds(MINILM_NAME):
-        pull(catalog, MINILM_NAME, None, lambda _: None)
+    with one_at_a_time(home):
+        if not catalog.holds(STARTER_NAME):
+            copied = (starter_home / "models" / STARTER_NAME, home / "models" / STARTER_NAME)
+            shutil.copytree(*copied, copy_function=os.link)
+        if not catalog.holds(MINILM_NAME):
+            pull(catalog, MINILM_NAME, None, lambda _: None)
     return home
 
 

@@ -11,20 +11,23 @@ from allod.registry.starter import STARTER_NAME
 
 pytestmark = pytest.mark.model
 
-LONGEST_GAP_SECONDS = 1.5
-"""The bound is 0.25 s of device time. Two busy cores that also run the client are given some slack; a
-prompt that is read in one piece takes over 4 s here."""
+LONGEST_SHARE = 1 / 4
+"""Of the time that the long prompt takes: pieces of 0.25 s are some twentieths of it, the whole is all of it.
+Seconds would depend on what else the machine does."""
 
 
 def test_a_long_prompt_arrives_while_another_stream_decodes(starter: openai.OpenAI) -> None:
     """Between two tokens of the first stream lies at most one chunk of the newcomer's prompt."""
     arrivals: list[float] = []
     newcomer_done = threading.Event()
+    reading_seconds: list[float] = []
 
     def newcomer() -> None:
+        started = time.monotonic()
         starter.chat.completions.create(
-            model=STARTER_NAME, messages=[{"role": "user", "content": "tell me more " * 400}], max_tokens=1
+            model=STARTER_NAME, messages=[{"role": "user", "content": "tell me more " * 240}], max_tokens=1
         )
+        reading_seconds.append(time.monotonic() - started)
         newcomer_done.set()
 
     stream = starter.chat.completions.create(
@@ -47,5 +50,4 @@ def test_a_long_prompt_arrives_while_another_stream_decodes(starter: openai.Open
     gaps = [later - earlier for earlier, later in itertools.pairwise(arrivals[9:])]
     assert newcomer_done.is_set()
     assert len(gaps) > 5
-    assert max(gaps) < LONGEST_GAP_SECONDS, f"longest gap {max(gaps):.2f} s"
-    print(f"longest gap {max(gaps) * 1000:.0f} ms over {len(gaps)} tokens")
+    assert max(gaps) < LONGEST_SHARE * reading_seconds[0], f"{max(gaps):.2f} s of {reading_seconds[0]:.2f}"
