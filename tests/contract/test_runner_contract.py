@@ -14,6 +14,7 @@ from typing import cast
 import pytest
 from msgspec import structs
 from tests.scaffolding.families import DEVICE, write_byte_tokenizer, write_random_model
+from tests.scaffolding.timings import UNMEASURED
 
 from allod.core.drafts import Draft
 from allod.core.ids import SegmentId, SequenceId, TokenId
@@ -54,7 +55,7 @@ def random_model(family: str) -> LoadedModel:
     """A small model of this family, loaded once."""
     with tempfile.TemporaryDirectory() as folder:
         write_random_model(family, Path(folder) / family)
-        return load(Path(folder) / family, RunnerSettings(), choose(DEVICE), BUDGET_BYTES)
+        return load(Path(folder) / family, RunnerSettings(), choose(DEVICE), BUDGET_BYTES, UNMEASURED)
 
 
 @cache

@@ -22,6 +22,7 @@ from tests.contract.test_runner_contract import (
     steps,
 )
 from tests.scaffolding.families import DEVICE, VOCABULARY, write_random_model
+from tests.scaffolding.timings import UNMEASURED
 
 from allod.core.drafts import Guess
 from allod.core.ids import SegmentId, SequenceId, TokenId
@@ -49,7 +50,9 @@ def draft_model(family: str, *, few_shapes: bool, vocab_size: int) -> tuple[Load
         return loaded, facts.vocabulary
     with tempfile.TemporaryDirectory() as folder:
         write_random_model(family, Path(folder) / family, changes={"vocab_size": vocab_size})
-        return load(Path(folder) / family, RunnerSettings(), choose(DEVICE), BUDGET_BYTES), vocab_size
+        return load(
+            Path(folder) / family, RunnerSettings(), choose(DEVICE), BUDGET_BYTES, UNMEASURED
+        ), vocab_size
 
 
 def mlx_pair(family: str, drafts: str, *, few_shapes: bool = False, vocab_size: int = VOCABULARY) -> Runner:

@@ -5,6 +5,7 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 from tests.scaffolding.families import DEVICE, VOCABULARY, write_random_model
+from tests.scaffolding.timings import UNMEASURED
 
 from allod.core.ids import SegmentId, SequenceId
 from allod.core.sampling import Sampling
@@ -29,7 +30,7 @@ GREEDY = Sampling(temperature=0.0)
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     folder: Path = tmp_path_factory.mktemp("early") / request.param
     write_random_model(request.param, folder)
-    return load(folder, RunnerSettings(), choose(DEVICE), BUDGET_BYTES)
+    return load(folder, RunnerSettings(), choose(DEVICE), BUDGET_BYTES, UNMEASURED)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 from mlx_lm.generate import generate_step
 from msgspec import structs
 from tests.scaffolding.families import DEVICE, FAMILIES, VOCABULARY, write_random_model
+from tests.scaffolding.timings import UNMEASURED
 
 from allod.core.ids import SequenceId
 from allod.core.sampling import Sampling
@@ -42,7 +43,7 @@ def prompt_of(length: int) -> list[int]:
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     folder: Path = tmp_path_factory.mktemp("families") / request.param
     write_random_model(request.param, folder)
-    return load(folder, RunnerSettings(), choose(DEVICE), BUDGET_BYTES)
+    return load(folder, RunnerSettings(), choose(DEVICE), BUDGET_BYTES, UNMEASURED)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from mlx.utils import tree_flatten
 from tests.scaffolding.families import DEVICE, write_random_model
 from tests.scaffolding.packed import write_packed_model
-from tests.scaffolding.timings import make_up, packed_is_fast, packed_is_slow
+from tests.scaffolding.timings import UNMEASURED, make_up, packed_is_fast, packed_is_slow
 
 from allod.device.choose import choose
 from allod.runner.joint import Part
@@ -75,6 +75,7 @@ def forms(loaded: LoadedModel) -> dict[str, str]:
     return {path: type(m).__name__ for path, m in layers if isinstance(m, kinds) and not isinstance(m, Part)}
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("is_tied", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize("bits", [4, 8])
 def test_every_form_gives_the_same_logits(tmp_path: Path, bits: int, is_tied: bool) -> None:
@@ -82,8 +83,8 @@ def test_every_form_gives_the_same_logits(tmp_path: Path, bits: int, is_tied: bo
     folder = write_packed_model(
         "llama", tmp_path / "m", bits, tie_word_embeddings=is_tied, attention_bias=True, mlp_bias=True
     )
-    stored = loaded_as(folder, "stored")
-    assert distance(loaded_as(folder, "dense"), stored) <= BOUND["float32"]
+    stored = loaded_as(folder, "stored", UNMEASURED)
+    assert distance(loaded_as(folder, "dense", UNMEASURED), stored) <= BOUND["float32"]
     for best in (WEIGHTS_FIRST, PADDED, COLUMNS, PADDED_COLUMNS):
         file = tmp_path / f"{best}.json"
         loaded_as(folder, measuring=Begun(file).measuring)
@@ -100,7 +101,7 @@ def test_unpacked_weights_take_the_dtype_of_the_activations(tmp_path: Path) -> N
     folder = write_packed_model("llama", tmp_path / "m", dtype=mx.bfloat16)
     platform = cast("Any", Unwidened())
     stored, dense = (
-        load(folder, RunnerSettings(compute=compute), platform, AMPLE_BYTES)
+        load(folder, RunnerSettings(compute=compute), platform, AMPLE_BYTES, UNMEASURED)
         for compute in ("stored", "dense")
     )
     assert stored.compute == "stored 4-bit, bfloat16"
@@ -109,6 +110,7 @@ def test_unpacked_weights_take_the_dtype_of_the_activations(tmp_path: Path) -> N
     assert distance(dense, stored) <= BOUND["bfloat16"]
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_measurements_decide(tmp_path: Path) -> None:
     """The same model is loaded stored or dense, by what its products took, and says so."""
     folder = write_packed_model("llama", tmp_path / "m")
@@ -129,6 +131,7 @@ def test_measurements_decide(tmp_path: Path) -> None:
         assert [kind.is_dense for kind in kept.kinds] == [layer == "Product"] * len(kept.kinds)
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_table_that_is_only_looked_up_stays_packed(tmp_path: Path) -> None:
     """It multiplies nothing, so unpacking it would cost memory and save nothing."""
     folder = write_packed_model("llama", tmp_path / "m", tie_word_embeddings=False)
@@ -140,6 +143,7 @@ def test_a_table_that_is_only_looked_up_stays_packed(tmp_path: Path) -> None:
     assert found["lm_head"] == "Product"
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_the_owner_decides_over_any_measurement(tmp_path: Path) -> None:
     """`stored` leaves all packed and `dense` unpacks all, the tables too."""
     folder = write_packed_model("llama", tmp_path / "m")
@@ -165,11 +169,12 @@ def test_a_device_with_one_way_measures_only_what_is_open(tmp_path: Path) -> Non
     assert {timing.rows for kind in measured.kinds for timing in kind.timings} == {1, 8, 32, 512}
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_memory_bounds_what_is_unpacked(tmp_path: Path) -> None:
     """With less room some kinds stay packed; with none all do; forced, it is refused with the numbers."""
     folder = write_packed_model("llama", tmp_path / "m")
-    stored_bytes = loaded_size(loaded_as(folder, "stored"))
-    dense_bytes = loaded_size(loaded_as(folder, "dense"))
+    stored_bytes = loaded_size(loaded_as(folder, "stored", UNMEASURED))
+    dense_bytes = loaded_size(loaded_as(folder, "dense", UNMEASURED))
     budgets = {"some": (stored_bytes + dense_bytes) // 2 * 4 // 3, "none": int(1.2 * stored_bytes)}
     for name, budget_bytes in budgets.items():
         file = tmp_path / f"{name}.json"
@@ -193,6 +198,7 @@ def loaded_size(loaded: LoadedModel) -> int:
     return sum(array.nbytes for _, array in tree_flatten(module_of(loaded).parameters()))
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
     """Until the file is damaged, or the device, the BLAS, the room or the model is another."""
     folder = write_packed_model("llama", tmp_path / "m")
@@ -213,6 +219,7 @@ def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
     assert [times(folder=other), times(folder=other)] == [1, 0]
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_timings_of_a_busy_machine_are_taken_again(tmp_path: Path) -> None:
     """They serve for this load and are replaced by the next."""
     folder = write_packed_model("llama", tmp_path / "m")
@@ -224,6 +231,7 @@ def test_timings_of_a_busy_machine_are_taken_again(tmp_path: Path) -> None:
     assert begun.times == 1
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_weights_that_were_never_packed_stay_themselves_where_nothing_is_gained(tmp_path: Path) -> None:
     """Only a layer for which another way is better is replaced."""
     write_random_model("llama", tmp_path / "m")
@@ -244,6 +252,7 @@ def test_weights_that_were_never_packed_stay_themselves_where_nothing_is_gained(
     }
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.skipif(DEVICE != "cpu", reason="elsewhere nothing says that packed experts are slow")
 def test_experts_follow_on_the_cpu(tmp_path: Path) -> None:
     """Their products are not measured: they are unpacked where all others are, and say so where not."""
@@ -259,7 +268,7 @@ def test_experts_follow_on_the_cpu(tmp_path: Path) -> None:
     make_up(file, packed_is_slow)
     left = load(folder, RunnerSettings(), platform, AMPLE_BYTES, begun.measuring)
     assert left.compute == "dense float16, experts stored"
-    assert distance(dense, loaded_as(folder, "stored")) <= BOUND["float32"]
+    assert distance(dense, loaded_as(folder, "stored", UNMEASURED)) <= BOUND["float32"]
 
 
 def test_nothing_is_measured_of_a_model_that_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import mlx.core as mx
 import pytest
 from msgspec import structs
 from tests.scaffolding.families import DEVICE, VOCABULARY, write_random_model
+from tests.scaffolding.timings import UNMEASURED
 
 from allod.core.ids import SequenceId
 from allod.core.sampling import Sampling
@@ -33,7 +34,7 @@ GREEDY = Sampling(temperature=0.0)
 def runner_parts(tmp_path_factory: pytest.TempPathFactory):
     folder: Path = tmp_path_factory.mktemp("grouped") / "llama"
     write_random_model("llama", folder)
-    loaded = with_groups(load(folder, RunnerSettings(), choose(DEVICE), BUDGET_BYTES))
+    loaded = with_groups(load(folder, RunnerSettings(), choose(DEVICE), BUDGET_BYTES, UNMEASURED))
     return loaded, measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 from tests.scaffolding.families import DEVICE, FAMILIES, write_random_model
+from tests.scaffolding.timings import UNMEASURED
 
 from allod.core.ids import SequenceId
 from allod.core.sampling import Sampling
@@ -34,7 +35,7 @@ def test_a_checkpoint_that_asks_for_code_is_refused_before_any_library_reads_it(
     config = {**FAMILIES["llama"], key: "evil.py"}
     (tmp_path / "m" / "config.json").write_text(json.dumps(config))
     with pytest.raises(CannotLoad, match=key):
-        load(tmp_path / "m", RunnerSettings(), choose(DEVICE), BUDGET_BYTES)
+        load(tmp_path / "m", RunnerSettings(), choose(DEVICE), BUDGET_BYTES, UNMEASURED)
     assert not marker.exists()
 
 
@@ -50,7 +51,7 @@ def test_an_unknown_family_is_refused_by_name(tmp_path: Path) -> None:
     write_random_model("llama", tmp_path / "m")
     (tmp_path / "m" / "config.json").write_text(json.dumps({**FAMILIES["llama"], "model_type": "nonesuch"}))
     with pytest.raises(CannotLoad, match="nonesuch"):
-        load(tmp_path / "m", RunnerSettings(), choose(DEVICE), BUDGET_BYTES)
+        load(tmp_path / "m", RunnerSettings(), choose(DEVICE), BUDGET_BYTES, UNMEASURED)
 
 
 def test_the_wired_limit_is_never_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +89,7 @@ def test_facts_predict_the_bytes_of_a_state(tmp_path: Path) -> None:
 
 
 def make_runner(folder: Path) -> MlxRunner:
-    loaded = load(folder, RunnerSettings(), choose(DEVICE), BUDGET_BYTES)
+    loaded = load(folder, RunnerSettings(), choose(DEVICE), BUDGET_BYTES, UNMEASURED)
     return MlxRunner(loaded.network, measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.scaffolding.families import DEVICE
 from tests.scaffolding.seer import join_of, read, said, seer
-from tests.scaffolding.timings import make_up
+from tests.scaffolding.timings import UNMEASURED, make_up
 from tests.scaffolding.vision_families import save_vision_family
 
 from allod.device.choose import choose
@@ -37,10 +37,10 @@ def tight_bytes(folder: Path) -> int:
 
 def test_without_room_the_tower_is_left_out_and_words_are_served(folder: Path, tmp_path: Path):
     """It says why with the numbers, holds fewer bytes, and words are answered as with the tower."""
-    whole = load(folder, RunnerSettings(), choose(DEVICE), AMPLE_BYTES)
+    whole = load(folder, RunnerSettings(), choose(DEVICE), AMPLE_BYTES, UNMEASURED)
     assert whole.sight is not None
     assert whole.blind_because == ""
-    blind = load(folder, RunnerSettings(), choose(DEVICE), tight_bytes(folder))
+    blind = load(folder, RunnerSettings(), choose(DEVICE), tight_bytes(folder), UNMEASURED)
     assert blind.sight is None
     for words in ("vision tower", "GiB", "device.memory_budget_bytes"):
         assert words in blind.blind_because
@@ -63,11 +63,12 @@ def test_whoever_insists_on_pictures_is_told(folder: Path):
 
 def test_pictures_can_be_turned_off(folder: Path):
     """`off` reads the same checkpoint as a text model."""
-    loaded = load(folder, RunnerSettings(vision="off"), choose(DEVICE), AMPLE_BYTES)
+    loaded = load(folder, RunnerSettings(vision="off"), choose(DEVICE), AMPLE_BYTES, UNMEASURED)
     assert loaded.sight is None
     assert "runner.vision" in loaded.blind_because
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_ways_of_products_are_for_words_alone(folder: Path, tmp_path: Path):
     """The language model's layers learn theirs; towers stay as they are, and so do answers."""
     file = tmp_path / "timings.json"
@@ -103,4 +104,4 @@ def test_a_family_that_nobody_knows_is_refused_for_both_reasons(tmp_path: Path):
     config = saved / "config.json"
     config.write_text(config.read_text().replace('"llava"', '"unheard_of"'))
     with pytest.raises(CannotLoad, match=r"mlx-lm.*nor with pictures: mlx-vlm"):
-        load(saved, RunnerSettings(), choose(DEVICE), AMPLE_BYTES)
+        load(saved, RunnerSettings(), choose(DEVICE), AMPLE_BYTES, UNMEASURED)

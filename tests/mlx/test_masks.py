@@ -8,6 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from tests.scaffolding.families import DEVICE, VOCABULARY, write_byte_tokenizer, write_random_model
+from tests.scaffolding.timings import UNMEASURED
 from tokenizers import Tokenizer
 
 from allod.core.formats import AnswerForm, JsonObject, JsonSchema
@@ -98,7 +99,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def measured(folder: Path) -> tuple[LoadedModel, ModelFacts]:
-    loaded = load(folder, RunnerSettings(), choose(DEVICE), 2**31)
+    loaded = load(folder, RunnerSettings(), choose(DEVICE), 2**31, UNMEASURED)
     return loaded, measure(loaded, choose(DEVICE), 2**31, 2048)
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.scaffolding.families import DEVICE, VOCABULARY, write_random_model
+from tests.scaffolding.timings import UNMEASURED
 
 from allod.core.shapes import padded_chunk
 from allod.device.choose import choose
@@ -27,7 +28,7 @@ TOLERANCE = 2e-3
 def network_of(family: str) -> Network:
     with tempfile.TemporaryDirectory() as folder:
         write_random_model(family, Path(folder) / family)
-        return load(Path(folder) / family, RunnerSettings(), choose(DEVICE), 2**31).network
+        return load(Path(folder) / family, RunnerSettings(), choose(DEVICE), 2**31, UNMEASURED).network
 
 
 def tokens_of(count: int, start: int) -> list[int]:

@@ -8,6 +8,7 @@ import mlx.core as mx
 import pytest
 from msgspec import structs
 from tests.scaffolding.families import DEVICE, write_random_model
+from tests.scaffolding.timings import UNMEASURED
 
 from allod.core.sampling import Sampling
 from allod.core.step import ModelFacts
@@ -19,7 +20,6 @@ from allod.runner.load import load, load_text
 from allod.runner.loaded import LoadedModel, gib
 from allod.runner.pairing import DraftWishes, pair
 from allod.runner.probe import measure
-from allod.runner.record import Measuring
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
 from allod.testing.models import submission
@@ -31,7 +31,7 @@ PROMPT = tuple((7 * place) % 283 + 1 for place in range(90))
 
 
 def wishes(folder: Path) -> DraftWishes:
-    return DraftWishes(folder, 1024, RunnerSettings(), choose(DEVICE), Measuring(), 512)
+    return DraftWishes(folder, 1024, RunnerSettings(), choose(DEVICE), UNMEASURED, 512)
 
 
 def model(
@@ -39,7 +39,7 @@ def model(
 ) -> tuple[LoadedModel, ModelFacts]:
     """A loaded model and its facts."""
     write_random_model(family, folder)
-    loaded = load(folder, RunnerSettings(), choose(DEVICE), budget_bytes)
+    loaded = load(folder, RunnerSettings(), choose(DEVICE), budget_bytes, UNMEASURED)
     return loaded, measure(loaded, choose(DEVICE), budget_bytes, 2048)
 
 
@@ -189,7 +189,7 @@ def test_a_token_that_only_the_model_has_is_read_as_another(tmp_path: Path) -> N
     """The draft model looks up no row that its embedding does not have."""
     loaded, facts = model(tmp_path / "m")
     write_random_model("llama", tmp_path / "d", changes={"vocab_size": 50})
-    draft = load(tmp_path / "d", RunnerSettings(), choose(DEVICE), BUDGET_BYTES)
+    draft = load(tmp_path / "d", RunnerSettings(), choose(DEVICE), BUDGET_BYTES, UNMEASURED)
     both = believed_free(pair(facts, wishes(tmp_path / "d"))[0])
     assert max(PROMPT) > 50
     runner = MlxRunner(loaded.network, both, drafter=Drafter(draft.network, 50))

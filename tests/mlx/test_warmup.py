@@ -9,6 +9,7 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 from tests.scaffolding.families import DEVICE, write_random_model
+from tests.scaffolding.timings import UNMEASURED
 
 from allod.core.ports import Flight
 from allod.core.step import ModelFacts, StepPlan
@@ -30,7 +31,7 @@ CHUNK_TOKENS = 100
 def random_model(family: str) -> LoadedModel:
     with tempfile.TemporaryDirectory() as folder:
         write_random_model(family, Path(folder) / family)
-        return load(Path(folder) / family, RunnerSettings(), choose(DEVICE), 2**31)
+        return load(Path(folder) / family, RunnerSettings(), choose(DEVICE), 2**31, UNMEASURED)
 
 
 class Watched(MlxRunner):

@@ -27,6 +27,7 @@ from allod.runner.step import MlxRunner
 from allod.testing.pictures import shown_in
 from allod.text.expansion import spliced
 from tests.scaffolding.families import DEVICE
+from tests.scaffolding.timings import UNMEASURED
 from tests.scaffolding.vision_families import save_vision_family
 
 BUDGET_BYTES = 2**31
@@ -106,7 +107,7 @@ def seer(family: str, folder: Path) -> Seer:
     assert card.vision
     return Seer(
         saved,
-        load(saved, RunnerSettings(), choose(DEVICE), BUDGET_BYTES),
+        load(saved, RunnerSettings(), choose(DEVICE), BUDGET_BYTES, UNMEASURED),
         load_kit(saved, card),
         load_preprocessor(saved, Limits.of(MediaSettings())),
     )
