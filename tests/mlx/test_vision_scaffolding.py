@@ -22,7 +22,7 @@ CLEAR = 1e-3
 SEEN = 1e-2
 """By this part of the largest logit at least, another picture changes the logits."""
 
-LONG_TEXT = " ".join(f"word{index}" for index in range(120))
+LONG_TEXT = " ".join(f"word{index}" for index in range(40))
 FIRST, OTHER, TALL = picture(80, 64, 1), picture(80, 64, 2), picture(64, 100, 3)
 
 
