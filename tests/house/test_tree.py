@@ -122,6 +122,14 @@ def test_links_between_pages_lead_somewhere() -> None:
     assert [str(target) for page, target in links if not (page.parent / target).exists()] == []
 
 
+def test_what_needs_the_starter_model_says_so() -> None:
+    """The tests that run side by side leave the folder of the others out, so no test may hide in there."""
+    modules = sorted((ROOT / "tests" / "e2e").glob("test_*.py"))
+    assert len(modules) > 15
+    marked = re.compile(r"^pytestmark = .*pytest\.mark\.model\b", re.MULTILINE)
+    assert [module.name for module in modules if not marked.search(module.read_text())] == []
+
+
 @pytest.mark.slow
 def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
     """The built wheel has all modules, the type marker and the licence; hatchling builds it offline."""
