@@ -103,6 +103,12 @@ def answered(
     return tokens
 
 
+@cache
+def plain(make: Factory) -> list[int]:
+    """What a fresh runner says to the prompt that it has read itself; said once."""
+    return answered(make(FakeArchive()))
+
+
 def store(runner: Runner, archive: FakeArchive) -> None:
     """Read the prompt, keep it in two segments that end within a block, and store its whole blocks."""
     prefill(runner, 1, LONG)
@@ -126,7 +132,6 @@ def test_what_comes_back_from_disk_is_as_if_it_had_been_read(make_runner: Factor
     archive = FakeArchive()
     first = make_runner(archive)
     store(first, archive)
-    expected = answered(first)
     second = make_runner(archive)
     parts: tuple[tuple[SegmentId, int], ...] = ()
     if start:
@@ -140,11 +145,14 @@ def test_what_comes_back_from_disk_is_as_if_it_had_been_read(make_runner: Factor
     end = 2 * BLOCK_TOKENS
     second.launch(StepPlan(restore=(Load(SegmentId(2), start, end, names),))).collect()
     restore = Restore(SequenceId(1), (*parts, (SegmentId(2), end - start)))
-    assert answered(second, restore, end) == expected
+    assert answered(second, restore, end) == plain(make_runner)
 
 
-def store_tip(runner: Runner, archive: FakeArchive, position: int) -> None:
-    """Read the prompt up to there, keep it in two segments, and store its whole blocks and the tip."""
+@cache
+def stored_tip(make: Factory, position: int) -> dict[BlockName, bytes]:
+    """What an archive holds of a prompt that was read up to there, kept in two segments, and of its tip."""
+    archive = FakeArchive()
+    runner = make(archive)
     cut, whole = 100, position - position % BLOCK_TOKENS
     prefill(runner, 1, LONG[: cut + 1])
     first = Keep(SegmentId(7), SequenceId(1), 0, cut, tip=True)
@@ -161,6 +169,7 @@ def store_tip(runner: Runner, archive: FakeArchive, position: int) -> None:
         behind, blocks = ((SegmentId(7), 0, cut), (SegmentId(8), 0, position - cut)), ()
     tip = Store(TIP, behind, SegmentId(8))
     runner.launch(StepPlan(restore=(*blocks[: position // BLOCK_TOKENS], tip))).collect()
+    return archive.blocks
 
 
 def grows(runner: Runner) -> bool:
@@ -183,9 +192,8 @@ def test_a_tip_comes_back_as_if_it_had_been_read(
 ) -> None:
     """In another process, within a block or at its end, behind what it has read itself or in its place."""
     archive = FakeArchive()
-    store_tip(make_tipped(archive), archive, position)
+    archive.blocks |= stored_tip(make_tipped, position)
     runner = make_tipped(archive)
-    expected = answered(runner)
     known = position if start == "all" else int(start)
     steps: list[Keep | Discard | Load] = []
     parts: tuple[tuple[SegmentId, int], ...] = ()
@@ -204,7 +212,7 @@ def test_a_tip_comes_back_as_if_it_had_been_read(
     if known < position:
         parts = (*parts, (segment, position - known))
     for _ in range(2):  # a tip serves more than once
-        assert answered(runner, Restore(SequenceId(1), parts), position) == expected
+        assert answered(runner, Restore(SequenceId(1), parts), position) == plain(make_tipped)
 
 
 def test_the_tip_of_a_row_comes_back(make_tipped: Factory) -> None:

@@ -182,13 +182,23 @@ def answer(runner: Runner, prompt: Sequence[TokenId], sampling: Sampling = GREED
     return tokens
 
 
+def alone(make: Factory, prompt: Sequence[TokenId], sampling: Sampling = GREEDY) -> list[TokenId]:
+    """What one row of a fresh runner says alone: what others are compared with, and need not be said anew."""
+    return list(_alone(make, tuple(prompt), sampling))
+
+
+@cache
+def _alone(make: Factory, prompt: tuple[TokenId, ...], sampling: Sampling) -> tuple[TokenId, ...]:
+    return tuple(answer(make(), prompt, sampling))
+
+
 @pytest.mark.parametrize("cuts", [(16,), (1, 2, 3), (16, 32), (38,)])
 def test_chunks_do_not_change_the_answer(make_runner: Factory, cuts: tuple[int, ...]):
     """A prompt read in any pieces gives the answer of the prompt read at once."""
     runner = make_runner()
     prefill(runner, 1, LONG, cuts=cuts)
     tokens = said(steps(runner, ids(1), ANSWER, join(1, LONG, (1, GREEDY))), 1)
-    assert tokens == answer(make_runner(), LONG)
+    assert tokens == alone(make_runner, LONG)
 
 
 @pytest.mark.parametrize("cuts", [(), (20,), (38,)])
@@ -204,9 +214,9 @@ def test_a_prompt_may_join_with_its_last_chunk(
     joining = (join(1, LONG, (1, sampling)),)
     plan = StepPlan(prefill=(last,), keep_read=kept, join=joining, decode=ids(1))
     results = [runner.launch(plan).collect(), *steps(runner, ids(1), ANSWER - 1)]
-    assert said(results, 1) == answer(make_runner(), LONG, sampling)
+    assert said(results, 1) == alone(make_runner, LONG, sampling)
     runner.launch(StepPlan(release=ids(1))).collect()
-    assert said_from(runner, LONG, restore(2, (7, 39)), 39) == answer(make_runner(), LONG)
+    assert said_from(runner, LONG, restore(2, (7, 39)), 39) == alone(make_runner, LONG)
 
 
 @pytest.mark.parametrize("rows_before", [0, 1])
@@ -228,7 +238,7 @@ def test_what_is_kept_of_a_prompt_serves_others_whoever_takes_it_in(
     )
     batching.launch(plan).collect()
     batching.launch(StepPlan(release=(*ids(9)[:rows_before], *rows))).collect()
-    assert said_from(batching, LONG, restore(10, (7, 39)), 39) == answer(make_runner(), LONG)
+    assert said_from(batching, LONG, restore(10, (7, 39)), 39) == alone(make_runner, LONG)
 
 
 def test_prompts_join_with_their_last_chunks_beside_rows(batching: Runner, make_runner: Factory):
@@ -243,8 +253,8 @@ def test_prompts_join_with_their_last_chunks_beside_rows(batching: Runner, make_
     results += [batching.launch(plan).collect(), *steps(batching, ids(1, 2, 3, 6, 4), ANSWER - 1)]
     results += steps(batching, ids(1, 2, 3, 6, 4, 5), ANSWER, join(5, prompts[5], (5, GREEDY)))
     for sequence, prompt in prompts.items():
-        assert said(results, sequence)[:ANSWER] == answer(make_runner(), prompt)
-    assert said(results, 6)[:ANSWER] == answer(make_runner(), prompts[3], SEEDED)
+        assert said(results, sequence)[:ANSWER] == alone(make_runner, prompt)
+    assert said(results, 6)[:ANSWER] == alone(make_runner, prompts[3], SEEDED)
 
 
 def draft(runner: Runner, sequence: int, tokens: Sequence[TokenId]) -> list[TokenId]:
@@ -268,7 +278,7 @@ def test_a_draft_changes_nothing_that_is_said(
     make_runner: Factory, drafting: Runner, sampling: Sampling, right: int
 ) -> None:
     """A row says of a draft what it would have said, and goes on as if there had been none."""
-    expected = answer(make_runner(), LONG, sampling)
+    expected = alone(make_runner, LONG, sampling)
     prefill(drafting, 1, LONG)
     tokens = said(steps(drafting, ids(1), 1, join(1, LONG, (1, sampling))), 1)
     wrong = (expected[1 + right] + 1) % 80 + 1 if right < 4 else None
@@ -282,7 +292,7 @@ def test_a_draft_changes_nothing_that_is_said(
 
 def test_draft_after_draft(make_runner: Factory, drafting: Runner) -> None:
     """A row can be given one draft behind the other; rows that join later find it as it is."""
-    expected = answer(make_runner(), LONG)
+    expected = alone(make_runner, LONG)
     prefill(drafting, 2, SHORT)
     prefill(drafting, 1, LONG)
     tokens = said(steps(drafting, ids(1), 1, join(1, LONG, (1, GREEDY))), 1)
@@ -292,12 +302,12 @@ def test_draft_after_draft(make_runner: Factory, drafting: Runner) -> None:
     if drafting.facts.batchable:
         both = steps(drafting, ids(1, 2), 3, join(2, SHORT, (2, GREEDY)))
         assert said(both, 1)[:1] == expected[5:]
-        assert said(both, 2) == answer(make_runner(), SHORT)[:3]
+        assert said(both, 2) == alone(make_runner, SHORT)[:3]
 
 
 def test_what_a_drafted_row_read_can_be_kept(make_runner: Factory, drafting: Runner) -> None:
     """Positions that were taken back leave no trace in what is kept of a row."""
-    expected = answer(make_runner(), LONG)
+    expected = alone(make_runner, LONG)
     prefill(drafting, 1, LONG)
     said(steps(drafting, ids(1), 1, join(1, LONG, (1, GREEDY))), 1)
     assert len(draft(drafting, 1, [expected[1], (expected[2] + 1) % 80 + 1, 1, 2])) == 2
@@ -328,8 +338,8 @@ def test_a_row_says_the_same_alone_and_in_a_batch(make_runner: Factory, batching
     prefill(batching, 1, LONG)
     prefill(batching, 2, SHORT)
     both = steps(batching, ids(1, 2), ANSWER, join(1, LONG, (1, GREEDY)), join(2, SHORT, (2, GREEDY)))
-    assert said(both, 1) == answer(make_runner(), LONG)
-    assert said(both, 2) == answer(make_runner(), SHORT)
+    assert said(both, 1) == alone(make_runner, LONG)
+    assert said(both, 2) == alone(make_runner, SHORT)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +376,7 @@ def test_prompts_that_are_read_in_one_step_say_the_same(
     joins = [join(member, prompt, (member, GREEDY)) for member, prompt in zip(members, prompts, strict=True)]
     results = steps(batching, members, ANSWER, *joins)
     for member, prompt in zip(members, prompts, strict=True):
-        assert said(results, member) == answer(make_runner(), prompt)
+        assert said(results, member) == alone(make_runner, prompt)
 
 
 @pytest.mark.parametrize("grammar", ['start: "a" /[b-d]{40}/', "start: nowhere"], ids=["followed", "broken"])
@@ -377,7 +387,7 @@ def test_a_row_with_a_grammar_does_not_disturb_others(make_runner: Factory, batc
     bound = replace(join(1, LONG, (1, GREEDY)), grammar=grammar, stop_tokens=(0,))
     both = steps(batching, ids(1, 2), ANSWER, bound, join(2, SHORT, (2, GREEDY)))
     assert len(said(both, 1)) == ANSWER
-    assert said(both, 2) == answer(make_runner(), SHORT)
+    assert said(both, 2) == alone(make_runner, SHORT)
 
 
 @pytest.mark.parametrize("is_newcomer_longer", [False, True])
@@ -394,8 +404,8 @@ def test_coming_and_going_does_not_disturb_others(
     leaving = StepPlan(release=ids(1), decode=ids(2))
     results.append(batching.launch(leaving).collect())
     results += steps(batching, ids(2), ANSWER - 3)
-    assert said(results, 1) == answer(make_runner(), old)[:5]
-    assert said(results, 2) == answer(make_runner(), new)
+    assert said(results, 1) == alone(make_runner, old)[:5]
+    assert said(results, 2) == alone(make_runner, new)
 
 
 def test_one_prompt_forks_into_rows(make_runner: Factory, batching: Runner):
@@ -403,21 +413,20 @@ def test_one_prompt_forks_into_rows(make_runner: Factory, batching: Runner):
     prefill(batching, 1, LONG)
     rows = ((1, GREEDY), (2, GREEDY), (3, GREEDY))
     results = steps(batching, ids(1, 2, 3), ANSWER, join(1, LONG, *rows))
-    alone = answer(make_runner(), LONG)
-    assert [said(results, sequence) for sequence in (1, 2, 3)] == [alone, alone, alone]
+    assert [said(results, sequence) for sequence in (1, 2, 3)] == [alone(make_runner, LONG)] * 3
 
 
 def test_a_state_outlives_the_choice_it_is_named_after(make_runner: Factory, runner: Runner):
     """The rows that join need not include the sequence the state was prefilled under."""
     prefill(runner, 1, SHORT)
     tokens = said(steps(runner, ids(2), ANSWER, join(1, SHORT, (2, GREEDY))), 2)
-    assert tokens == answer(make_runner(), SHORT)
+    assert tokens == alone(make_runner, SHORT)
 
 
 def test_a_seed_makes_a_row_repeat_itself(make_runner: Factory, runner: Runner):
     """With a seed, sampling at temperature 1 is a function of the prompt."""
     seeded = Sampling(temperature=1.0, seed=1234)
-    assert answer(runner, SHORT, seeded) == answer(make_runner(), SHORT, seeded)
+    assert answer(runner, SHORT, seeded) == alone(make_runner, SHORT, seeded)
 
 
 def test_a_seed_does_not_care_for_the_batch(make_runner: Factory, batching: Runner):
@@ -426,7 +435,7 @@ def test_a_seed_does_not_care_for_the_batch(make_runner: Factory, batching: Runn
     prefill(batching, 1, SHORT)
     prefill(batching, 2, LONG)
     both = steps(batching, ids(2, 1), ANSWER, join(2, LONG, (2, GREEDY)), join(1, SHORT, (1, seeded)))
-    assert said(both, 1) == answer(make_runner(), SHORT, seeded)
+    assert said(both, 1) == alone(make_runner, SHORT, seeded)
 
 
 def test_penalties_take_the_prompt(runner: Runner):
@@ -455,7 +464,7 @@ def test_a_step_may_start_before_the_last_one_is_read(make_runner: Factory, runn
     last = runner.launch(StepPlan(release=ids(1)))
     results.append(flights.pop().collect())
     assert last.collect().sampled == ()
-    assert said(results, 1) == answer(make_runner(), SHORT)
+    assert said(results, 1) == alone(make_runner, SHORT)
 
 
 def test_a_parked_row_goes_on_as_if_it_had_never_left(make_runner: Factory, runner: Runner):
@@ -469,8 +478,8 @@ def test_a_parked_row_goes_on_as_if_it_had_never_left(make_runner: Factory, runn
     resuming = StepPlan(release=ids(2), resume=ids(1), decode=ids(1))
     results.append(runner.launch(resuming).collect())
     results += steps(runner, ids(1), ANSWER - 4)
-    assert said(results, 1) == answer(make_runner(), LONG)
-    assert said(guest, 2) == answer(make_runner(), SHORT)
+    assert said(results, 1) == alone(make_runner, LONG)
+    assert said(guest, 2) == alone(make_runner, SHORT)
 
 
 def test_rows_are_parked_and_come_back_one_by_one(make_runner: Factory, batching: Runner):
@@ -487,9 +496,9 @@ def test_rows_are_parked_and_come_back_one_by_one(make_runner: Factory, batching
     results += [batching.launch(turn).collect() for turn in turns]
     results += steps(batching, ids(1, 2), ANSWER - 4)
     results += [batching.launch(StepPlan(park=ids(2), decode=ids(1))).collect()]
-    assert said(results, 1) == answer(make_runner(), LONG)
-    assert said(results, 2) == answer(make_runner(), SHORT)[:ANSWER]
-    assert said(results, 3) == answer(make_runner(), LONG)[:3]
+    assert said(results, 1) == alone(make_runner, LONG)
+    assert said(results, 2) == alone(make_runner, SHORT)[:ANSWER]
+    assert said(results, 3) == alone(make_runner, LONG)[:3]
     held = batching.memory().active_bytes
     batching.launch(StepPlan(release=ids(1, 2))).collect()
     assert batching.memory().active_bytes < held
@@ -508,7 +517,7 @@ def test_a_row_that_was_given_up_is_started_again_from_what_it_said(
     make_runner: Factory, runner: Runner, sampling: Sampling
 ):
     """Its id starts anew, with a prompt of all it read; position, penalties and text go on."""
-    whole = answer(make_runner(), LONG, sampling)
+    whole = alone(make_runner, LONG, sampling)
     prefill(runner, 1, LONG)
     first = said(steps(runner, ids(1), 3, join(1, LONG, (1, sampling))), 1)
     runner.launch(StepPlan(park=ids(1))).collect()
@@ -613,8 +622,8 @@ def test_a_prompt_goes_on_from_what_was_kept_of_another(runner: Runner, make_run
     again = said_from(runner, LONG, restore(2, (7, cut)), cut)
     other = (*LONG[:cut], *SHORT)
     parted = said_from(runner, other, restore(3, (7, cut)), cut)
-    assert first == again == answer(make_runner(), LONG)
-    assert parted == answer(make_runner(), other)
+    assert first == again == alone(make_runner, LONG)
+    assert parted == alone(make_runner, other)
 
 
 @pytest.mark.parametrize("behind", [1, 10, 28])
@@ -629,7 +638,7 @@ def test_what_a_chunk_went_on_from_can_be_kept(runner: Runner, make_runner: Fact
     runner.launch(StepPlan(keep=kept)).collect()
     first = said(steps(runner, ids(1), ANSWER, join(1, LONG, (1, GREEDY))), 1)
     runner.launch(StepPlan(release=ids(1))).collect()
-    assert first == answer(make_runner(), LONG)
+    assert first == alone(make_runner, LONG)
     assert said_from(runner, LONG, restore(2, (7, cut)), cut) == first
     assert said_from(runner, LONG, restore(3, (7, cut), (8, behind)), 39) == first
 
@@ -640,9 +649,9 @@ def test_segments_follow_one_another(runner: Runner, make_runner: Factory):
     more = Prefill(SequenceId(1), LONG[10:30])
     runner.launch(StepPlan(keep=(keep(runner, 7, 1, 0, 10),), prefill=(more,))).collect()
     runner.launch(StepPlan(keep=(keep(runner, 8, 1, 10, 30),), release=ids(1))).collect()
-    assert said_from(runner, LONG, restore(2, (7, 10), (8, 20)), 30) == answer(make_runner(), LONG)
+    assert said_from(runner, LONG, restore(2, (7, 10), (8, 20)), 30) == alone(make_runner, LONG)
     if not needs_tips(runner):
-        assert said_from(runner, LONG, restore(3, (7, 10), (8, 13)), 23) == answer(make_runner(), LONG)
+        assert said_from(runner, LONG, restore(3, (7, 10), (8, 13)), 23) == alone(make_runner, LONG)
 
 
 def test_both_halves_of_a_segment_serve(runner: Runner, make_runner: Factory):
@@ -650,10 +659,10 @@ def test_both_halves_of_a_segment_serve(runner: Runner, make_runner: Factory):
     prefill(runner, 1, LONG[:31])
     split = Split(SegmentId(7), 12, SegmentId(8), SegmentId(9))
     runner.launch(StepPlan(keep=(keep(runner, 7, 1, 0, 30), split), release=ids(1))).collect()
-    assert said_from(runner, LONG, restore(2, (8, 12), (9, 18)), 30) == answer(make_runner(), LONG)
+    assert said_from(runner, LONG, restore(2, (8, 12), (9, 18)), 30) == alone(make_runner, LONG)
     if not needs_tips(runner):
         runner.launch(StepPlan(restore=(Discard(SegmentId(9)),))).collect()
-        assert said_from(runner, LONG, restore(3, (8, 12)), 12) == answer(make_runner(), LONG)
+        assert said_from(runner, LONG, restore(3, (8, 12)), 12) == alone(make_runner, LONG)
 
 
 def test_a_tip_can_come_later_and_go_earlier(runner: Runner, make_runner: Factory):
@@ -665,9 +674,9 @@ def test_a_tip_can_come_later_and_go_earlier(runner: Runner, make_runner: Factor
     runner.launch(StepPlan(keep=(keep(runner, 7, 1, 0, 30), split), release=ids(1))).collect()
     prefill(runner, 2, LONG[:13])
     runner.launch(StepPlan(keep=(keep(runner, 8, 2, 12, 12),), release=ids(2))).collect()
-    assert said_from(runner, LONG, restore(3, (8, 12)), 12) == answer(make_runner(), LONG)
+    assert said_from(runner, LONG, restore(3, (8, 12)), 12) == alone(make_runner, LONG)
     runner.launch(StepPlan(keep=(Discard(SegmentId(8), tip_only=True),))).collect()
-    assert said_from(runner, LONG, restore(4, (8, 12), (9, 18)), 30) == answer(make_runner(), LONG)
+    assert said_from(runner, LONG, restore(4, (8, 12), (9, 18)), 30) == alone(make_runner, LONG)
 
 
 def test_rows_of_a_batch_can_be_kept(batching: Runner, make_runner: Factory):
@@ -683,7 +692,7 @@ def test_rows_of_a_batch_can_be_kept(batching: Runner, make_runner: Factory):
         read = (*prompt, *said(results, number)[:-1])
         longer = (*read, 9, 4)
         tokens = said_from(batching, longer, restore(10 + number, (number, len(read))), len(read))
-        assert tokens == answer(make_runner(), longer)
+        assert tokens == alone(make_runner, longer)
 
 
 def test_what_is_kept_outlives_what_it_came_from_and_is_given_back(runner: Runner):
