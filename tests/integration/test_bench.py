@@ -178,7 +178,7 @@ def test_a_strict_server_is_asked_without_what_it_refuses(refuses: frozenset[str
 def test_targets_take_turns_and_are_compared_in_pairs() -> None:
     """A B A B: each repeat measures every target, and ratios are taken within it."""
     words: list[str] = []
-    settings = dataclasses.replace(SMALL, scenarios=("single",), repeats=2)
+    settings = dataclasses.replace(SMALL, scenarios=("single",), repeats=2, max_tokens=6)
     with fake_openai(Behaviour(gap=0.01)) as fast, fake_openai(Behaviour(gap=0.05)) as slow:
         targets = [Target("fast", fast), Target("slow", slow)]
         report = measure(targets, settings, machine(), [], lambda moment: words.append(moment.words))

@@ -48,8 +48,8 @@ def test_small_attention_and_empty_windows_stay_whole():
 
 
 def test_strips_bound_what_scores_take():
-    """Evaluated one after the other, as pieces are: the scores of 6,000 patches would take 576 MB."""
-    q, k, v = drawn(6000, 6000)
+    """Evaluated one after the other, as pieces are: the scores of 3,000 patches would take 144 MB."""
+    q, k, v = drawn(3000, 3000)
     mx.eval(q, k, v)
     noted: list[object] = []
     with in_strips(STRIP_BYTES, noted.append):

@@ -4,6 +4,7 @@ What a tower reads comes late, in any order, twice, for nobody, or not before so
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -86,6 +87,17 @@ class Record:
     tokens: list[int] = field(default_factory=list)
     finish: str | None = None
     cancelled: bool = False
+
+    @cached_property
+    def whole(self) -> tuple[int, ...]:
+        """All that it will have said to its pictures; looked at behind every rule."""
+        return expected_tokens(
+            self.submit.tokens,
+            self.sampling,
+            vocabulary=VOCABULARY,
+            max_tokens=self.max_tokens,
+            pictures=self.submit.pictures,
+        )
 
     @property
     def is_living(self) -> bool:
@@ -264,15 +276,8 @@ class SeeingMachine(RuleBasedStateMachine):
     @invariant()
     def answers_are_those_to_the_pictures(self) -> None:
         for record in self.records.values():
-            whole = expected_tokens(
-                record.submit.tokens,
-                record.sampling,
-                vocabulary=VOCABULARY,
-                max_tokens=record.max_tokens,
-                pictures=record.submit.pictures,
-            )
             said = tuple(record.tokens)
-            assert said == (whole if record.finish else whole[: len(said)])
+            assert said == (record.whole if record.finish else record.whole[: len(said)])
 
     def teardown(self) -> None:
         """Once pictures come, everything ends in a bounded time, and nothing stays promised."""

@@ -48,7 +48,7 @@ BASE_URL = "http://127.0.0.1:8000"
 TALKS = tiny_card("smollm2-135m")
 EMBEDS = tiny_card("all-minilm-l6-v2", purpose="embedding")
 SEED = 20_261_123
-BODIES = 40
+BODIES = 20
 """Made of each route."""
 
 UNDERSTOOD = 0.1
