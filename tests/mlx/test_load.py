@@ -1,5 +1,6 @@
 """Loading: no code, no lie about memory, no wired limit; what was taken is given back."""
 
+import gc
 import json
 from pathlib import Path
 
@@ -69,6 +70,7 @@ def test_active_bytes_return_to_where_they_were(tmp_path: Path, family: str) -> 
     write_random_model(family, tmp_path / "m")
     runner = make_runner(tmp_path / "m")
     run_requests(runner, rounds=2)
+    gc.collect()  # layers that were replaced, here or in an earlier test, must not be freed meanwhile
     before = runner.memory().active_bytes
     run_requests(runner, rounds=20)
     assert abs(runner.memory().active_bytes - before) <= REUSE_SLACK_BYTES
@@ -78,6 +80,7 @@ def test_facts_predict_the_bytes_of_a_state(tmp_path: Path) -> None:
     """Bytes per token, measured once, give the exact size of a longer full-attention state."""
     write_random_model("llama", tmp_path / "m")
     runner = make_runner(tmp_path / "m")
+    gc.collect()
     before = runner.memory().active_bytes
     for _ in range(4):
         runner.launch(StepPlan(prefill=(Prefill(SequenceId(1), tuple(range(1, 129))),))).collect()

@@ -1,5 +1,6 @@
 """Warming up takes every kind of step, and leaves nothing behind."""
 
+import gc
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +69,7 @@ def test_every_kind_of_step_is_taken_and_nothing_is_left(family: str) -> None:
     network = PaddedNetwork(loaded.network)
     runner = Watched(network, measure(loaded, choose(DEVICE), 2**31, CONTEXT_TOKENS))
     fractions: list[float] = []
+    gc.collect()  # what earlier tests left must not be freed meanwhile
     mx.clear_cache()
     before = mx.get_active_memory()
     with attended() as pairs:
@@ -82,6 +84,7 @@ def test_every_kind_of_step_is_taken_and_nothing_is_left(family: str) -> None:
 def test_a_chunk_is_timed_and_forgotten() -> None:
     """The length is one that was read, the time is not nothing, and memory is as it was."""
     loaded = random_model("llama")
+    gc.collect()  # what earlier tests left must not be freed meanwhile
     mx.clear_cache()
     before = mx.get_active_memory()
     tokens, seconds = time_chunk(loaded.network, 300)
@@ -94,6 +97,7 @@ def test_a_chunk_is_timed_and_forgotten() -> None:
 def test_what_follows_one_row_takes_all_its_shapes() -> None:
     """Chunks at all contexts, and single tokens; then memory is as it was."""
     network = PaddedNetwork(random_model("llama").network)
+    gc.collect()  # what earlier tests left must not be freed meanwhile
     mx.clear_cache()
     before = mx.get_active_memory()
     with attended() as pairs:
@@ -105,6 +109,7 @@ def test_what_follows_one_row_takes_all_its_shapes() -> None:
 def test_saying_is_timed_and_forgotten() -> None:
     """The time is not nothing, and memory is as it was."""
     network = random_model("llama").network
+    gc.collect()  # what earlier tests left must not be freed meanwhile
     mx.clear_cache()
     before = mx.get_active_memory()
     assert 0 < time_saying(network) < 60
