@@ -23,7 +23,7 @@ from allod.testing.archive import FakeArchive
 pytestmark = [pytest.mark.mlx, pytest.mark.slow]
 
 STEPS = 8
-CHUNK = 7
+CHUNK = 11
 """Odd and short, so that chunks end within pictures wherever they may."""
 
 LOGIT_TOLERANCE = 2e-3 if DEVICE == "cpu" else 2e-2
