@@ -132,6 +132,7 @@ def test_what_comes_back_from_disk_is_as_if_it_had_been_read(make_runner: Factor
     archive = FakeArchive()
     first = make_runner(archive)
     store(first, archive)
+    assert answered(first) == plain(make_runner)
     second = make_runner(archive)
     parts: tuple[tuple[SegmentId, int], ...] = ()
     if start:

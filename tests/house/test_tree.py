@@ -122,12 +122,20 @@ def test_links_between_pages_lead_somewhere() -> None:
     assert [str(target) for page, target in links if not (page.parent / target).exists()] == []
 
 
-def test_what_needs_the_starter_model_says_so() -> None:
-    """The tests that run side by side leave the folder of the others out, so no test may hide in there."""
+def test_what_needs_the_starter_model_says_so_and_is_run() -> None:
+    """`make test` goes over two parts of the tests, and none may hide between them."""
     modules = sorted((ROOT / "tests" / "e2e").glob("test_*.py"))
     assert len(modules) > 15
     marked = re.compile(r"^pytestmark = .*pytest\.mark\.model\b", re.MULTILINE)
     assert [module.name for module in modules if not marked.search(module.read_text())] == []
+    elsewhere = [
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if path not in modules
+        and re.search(r"^(pytestmark|@).*mark\.model\b", path.read_text(), re.MULTILINE)
+    ]
+    makefile = (ROOT / "Makefile").read_text()
+    assert [path for path in elsewhere if f" {path}\n" not in makefile] == []
 
 
 @pytest.mark.slow
