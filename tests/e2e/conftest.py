@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.seeing import FAMILIES, home_that_sees
 from tests.scaffolding.families import write_byte_tokenizer, write_random_model
 from tests.scaffolding.server import RunningServer, running_server
+from tests.scaffolding.timings import columns_are_fast, make_up
 from tests.scaffolding.turns import one_at_a_time
 
 from allod.registry.catalog import Catalog
@@ -23,6 +24,7 @@ KEPT_HOME = Path(__file__).parents[2] / ".cache" / "test-home"
 """The starter model is fetched once and kept between runs of the suite."""
 
 KINDS = ("llama", "gemma3_text", "qwen3_next", "mamba")
+PRELOAD = f"api.preload={STARTER_NAME}"
 ALL_KINDS = f"local.max_resident_models={len(KINDS)}"
 
 SOURCES = Path(__file__).parents[1] / "clients" / "javascript"
@@ -41,7 +43,9 @@ def starter_home() -> Path:
 
 @pytest.fixture(scope="session")
 def starter_server(starter_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(starter_home, tmp_path_factory.mktemp("starter") / "log") as server:
+    with running_server(starter_home, tmp_path_factory.mktemp("starter") / "log", PRELOAD) as server:
+        # Timings of a machine that is busy with tests are taken again at each load: these are held for good.
+        make_up(starter_home / "measured" / f"{STARTER_NAME}.json", columns_are_fast)
         yield server
 
 

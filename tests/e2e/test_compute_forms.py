@@ -11,7 +11,7 @@ from allod.registry.starter import STARTER_NAME
 
 pytestmark = pytest.mark.model
 
-QUESTIONS = ("What is 2+2?", "Who wrote Romeo and Juliet?")
+QUESTION = "Who wrote Romeo and Juliet?"
 
 SCRIPT = """
 import json, sys
@@ -32,16 +32,13 @@ tokenizer = load_tokenizer(folder)
 
 def answers(compute, measuring):
     loaded = load(folder, RunnerSettings(compute=compute), choose("cpu"), 2**31, measuring)
-    texts = []
-    for question in json.loads(sys.argv[3]):
-        messages = [{"role": "user", "content": question}]
-        prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
-        steps = generate_step(mx.array(prompt), loaded.network.model, max_tokens=12)
-        texts.append(tokenizer.decode([token for token, _ in steps]))
-    return [loaded.compute, texts]
+    messages = [{"role": "user", "content": sys.argv[3]}]
+    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+    steps = generate_step(mx.array(prompt), loaded.network.model, max_tokens=12)
+    return [loaded.compute, tokenizer.decode([token for token, _ in steps])]
 
 found = {"auto": answers("auto", Measuring(file)), "stored": answers("stored", None)}
-for way in ("rows first", "weights first", "padded rows first"):
+for way in ("weights first", "padded columns"):
     make_up(file, lambda kind, taken, rows: rows * (1e-3 if taken == way else 9e-3))
     found[way] = answers("auto", Measuring(file))
 print(json.dumps(found))
@@ -49,9 +46,9 @@ print(json.dumps(found))
 
 
 def test_every_form_says_the_same(starter_home: Path, tmp_path: Path) -> None:
-    """Packed, unpacked, and unpacked with every way that a machine might measure to be best."""
+    """Packed, unpacked, and unpacked with ways that a machine might measure to be best."""
     folder = starter_home / "models" / STARTER_NAME
-    arguments = (str(folder), str(tmp_path / "timings.json"), json.dumps(QUESTIONS))
+    arguments = (str(folder), str(tmp_path / "timings.json"), QUESTION)
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, *arguments]
     root = Path(__file__).parents[2]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
@@ -60,6 +57,5 @@ def test_every_form_says_the_same(starter_home: Path, tmp_path: Path) -> None:
     assert found["stored"][0] == "stored 4/8-bit, float32"
     assert found["weights first"][0] == "dense float32"
     texts = {form: said for form, (_, said) in found.items()}
-    assert "4" in texts["stored"][0]
-    assert "Shakespeare" in texts["stored"][1]
+    assert "Shakespeare" in texts["stored"]
     assert texts == dict.fromkeys(texts, texts["stored"])
