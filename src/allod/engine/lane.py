@@ -11,8 +11,9 @@ from allod.engine.pacing import Beside
 from allod.engine.queue import FairQueue
 from allod.engine.sequence import Choice, Job, Phase
 
-BEGINNING_TOKENS = 8
-"""A row of a burst has begun with so many tokens; from then on it is held up no longer than any stream."""
+BEGINNING_TOKENS = 24
+"""A row of a burst has begun with so many tokens; from then on it is held up no longer than any stream. On
+two cores sixteen prompts of 120 tokens are read by then."""
 
 
 @dataclass(slots=True)
