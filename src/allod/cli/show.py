@@ -89,9 +89,9 @@ def _chosen(kind: MeasuredKind, way: Way) -> str:
     """For how many rows a way is taken."""
     if way == STORED:
         packed = kind.modules - kind.dense_modules
-        return (
-            "" if kind.is_dense else "all rows" if not kind.dense_modules else f"{packed} of {kind.modules}"
-        )
+        if 0 < packed < kind.modules:
+            return f"{packed} of {kind.modules}"
+        return "all rows" if packed else ""
     if not kind.dense_modules:
         return ""
     stretches = _stretches(ways_of(kind.timings), way)
