@@ -1,4 +1,4 @@
-"""`allod bench` against a real server with the starter model."""
+"""`allod bench` against a real server."""
 
 import sys
 from pathlib import Path
@@ -9,18 +9,17 @@ import pytest
 from tests.scaffolding.server import RunningServer
 
 from allod.bench.report import Report
-from allod.registry.starter import STARTER_NAME
 
 pytestmark = pytest.mark.model
 
 SCENARIOS = ("single", "streams", "drops", "connections")
 
 
-def test_the_bench_measures_a_real_server(starter_server: RunningServer, tmp_path: Path) -> None:
+def test_the_bench_measures_a_real_server(small_server: RunningServer, tmp_path: Path) -> None:
     """Answers have the length that was asked for by the server's own count, and nothing fails."""
     out = tmp_path / "out.json"
-    command = [sys.executable, "-m", "allod", "bench", "run", f"allod={starter_server.base_url}"]
-    command += ["--model", STARTER_NAME, "--repeats", "1", "--streams", "2", "--connections", "8"]
+    command = [sys.executable, "-m", "allod", "bench", "run", f"allod={small_server.base_url}"]
+    command += ["--model", "llama", "--repeats", "1", "--streams", "2", "--connections", "8"]
     command += ["--max-tokens", "12", "--prompt-words", "8", "--seconds", "60", "--json", str(out)]
     for scenario in SCENARIOS:
         command += ["--scenario", scenario]

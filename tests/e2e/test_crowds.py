@@ -1,4 +1,4 @@
-"""A thousand clients of a real model at once."""
+"""A thousand clients of a real server at once."""
 
 import asyncio
 from collections import Counter
@@ -9,17 +9,15 @@ import pytest
 from tests.scaffolding.clients import many_descriptors, reply_of, request_bytes
 from tests.scaffolding.server import RunningServer, running_server
 
-from allod.registry.starter import STARTER_NAME
-
 pytestmark = pytest.mark.model
 
 CLIENTS = 1000
 
 
 @pytest.fixture
-def server(starter_home: Path, tmp_path: Path) -> Iterator[RunningServer]:
+def server(small_home: Path, tmp_path: Path) -> Iterator[RunningServer]:
     """A queue so short that the test ends soon."""
-    with running_server(starter_home, tmp_path / "log", "engine.max_queued_requests=24") as server:
+    with running_server(small_home, tmp_path / "log", "engine.max_queued_requests=24") as server:
         yield server
 
 
@@ -27,7 +25,7 @@ async def test_a_thousand_clients_at_once_are_served_or_refused(server: RunningS
     """Each gets its whole answer or a 503 with Retry-After; the model answers as before afterwards."""
     port = int(server.base_url.rpartition(":")[2])
     body = {
-        "model": STARTER_NAME,
+        "model": "llama",
         "messages": [{"role": "user", "content": "hi"}],
         "max_tokens": 2,
         "stream": True,

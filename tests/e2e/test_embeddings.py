@@ -1,7 +1,6 @@
-"""A real encoder through the real server: all-MiniLM-L6-v2 beside the starter model."""
+"""A real encoder through the real server: all-MiniLM-L6-v2 beside a model that talks."""
 
 import base64
-import os
 import shutil
 import struct
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 import httpx2
 import openai
 import pytest
+from tests.e2e.conftest import KEPT_HOME
 from tests.scaffolding.server import RunningServer, running_server
 from tests.scaffolding.turns import one_at_a_time
 from tokenizers import Tokenizer
@@ -18,23 +18,22 @@ from tokenizers import Tokenizer
 from allod.registry.catalog import Catalog
 from allod.registry.minilm import MINILM_NAME
 from allod.registry.pull import pull
-from allod.registry.starter import STARTER_NAME
 
 pytestmark = pytest.mark.model
 
 TEXTS = ["A dog runs in the park.", "A puppy plays on the grass.", "Interest rates rose again."]
 DIMENSIONS = 384
+SMALL = "llama"
 
 
 @pytest.fixture(scope="module")
-def home(starter_home: Path) -> Path:
-    """A home of its own, kept between runs: the encoder, and the starter as links to the same bytes."""
-    home = starter_home.with_name("test-home-encoder")
+def home(small_home: Path) -> Path:
+    """A home of its own, kept between runs: the encoder, and a small model."""
+    home = KEPT_HOME.with_name("test-home-encoder")
     catalog = Catalog(home / "models")
     with one_at_a_time(home):
-        if not catalog.holds(STARTER_NAME):
-            copied = (starter_home / "models" / STARTER_NAME, home / "models" / STARTER_NAME)
-            shutil.copytree(*copied, copy_function=os.link)
+        if not catalog.holds(SMALL):
+            shutil.copytree(small_home / "models" / SMALL, home / "models" / SMALL)
         if not catalog.holds(MINILM_NAME):
             pull(catalog, MINILM_NAME, None, lambda _: None)
     return home
@@ -105,7 +104,7 @@ def test_models_do_what_they_are_for(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="/v1/embeddings"):
         client.chat.completions.create(model=MINILM_NAME, messages=[{"role": "user", "content": "hi"}])
     with pytest.raises(openai.BadRequestError, match="embeds none"):
-        client.embeddings.create(model=STARTER_NAME, input="hi")
+        client.embeddings.create(model=SMALL, input="hi")
     with pytest.raises(openai.BadRequestError, match="generates text"):
         client.post("/tokenize", body={"model": MINILM_NAME, "prompt": "hi"}, cast_to=object)
     with pytest.raises(openai.BadRequestError, match="512"):
