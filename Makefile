@@ -18,6 +18,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 OF_PARTS := -n 2 --dist worksteal --ignore=tests/e2e
 # Neighbours share models that were loaded once, so a worker gets them in one piece and gives up what is left
 # of it. What is in tests/e2e needs the starter model: reading it takes seconds, and nothing of it is run.
+QUICK := -n 2 --dist worksteal tests/unit tests/properties tests/house
+# What computes with MLX or listens is left to `make test`.
 OF_SERVERS := -n 2 --dist loadfile -m model --durations=10 tests/e2e tests/integration/api/test_agents.py
 # Two processes with one thread of the BLAS each wait for less than one with two.
 
@@ -38,7 +40,7 @@ test: $(DEV_READY) ## all tests: first those of parts, then those with real serv
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -q $(OF_SERVERS) $(PYTEST_ARGS)
 
 quick: $(DEV_READY) ## the tests that fit into a minute
-	@$(BIN)/pytest -q $(OF_PARTS) --hypothesis-profile quick -m "not slow and not model" $(PYTEST_ARGS)
+	@$(BIN)/pytest -q $(QUICK) --hypothesis-profile quick -m "not slow and not model" $(PYTEST_ARGS)
 
 check: $(DEV_READY) ## format, lint, types, import contract, generated docs
 	$(BIN)/ruff format --check src tests tools bench

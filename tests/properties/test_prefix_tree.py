@@ -112,7 +112,9 @@ class TreeMachine(RuleBasedStateMachine):
                 assert (child.parent, child.start) == (node, node.end)
 
 
-TreeMachine.TestCase.settings = hypothesis_settings(max_examples=80, stateful_step_count=40, deadline=None)
+TreeMachine.TestCase.settings = hypothesis_settings(
+    max_examples=min(80, hypothesis_settings().max_examples), stateful_step_count=40, deadline=None
+)
 TestTree = TreeMachine.TestCase
 
 

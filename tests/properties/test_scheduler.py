@@ -432,5 +432,7 @@ class EngineMachine(RuleBasedStateMachine):
         assert self.scheduler.occupancy() == idle
 
 
-EngineMachine.TestCase.settings = hypothesis_settings(max_examples=50, stateful_step_count=40, deadline=None)
+EngineMachine.TestCase.settings = hypothesis_settings(
+    max_examples=min(50, hypothesis_settings().max_examples), stateful_step_count=40, deadline=None
+)
 TestEngine = EngineMachine.TestCase

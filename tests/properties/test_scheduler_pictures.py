@@ -313,5 +313,7 @@ class SeeingMachine(RuleBasedStateMachine):
         assert occupancy == idle
 
 
-SeeingMachine.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
+SeeingMachine.TestCase.settings = hypothesis_settings(
+    max_examples=min(60, hypothesis_settings().max_examples), stateful_step_count=40, deadline=None
+)
 TestSeeing = SeeingMachine.TestCase
