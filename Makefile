@@ -15,10 +15,12 @@ DEV_READY := $(VENV)/.ready-dev
 DOCS_READY := $(VENV)/.ready-docs
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The locks are complete but for what pyproject.toml excludes, so pip has nothing to resolve.
-OF_PARTS := -n 2 --dist worksteal --ignore=tests/e2e
+SIDE_BY_SIDE := -n 2 --dist worksteal
 # Neighbours share models that were loaded once, so a worker gets them in one piece and gives up what is left
-# of it. What is in tests/e2e needs the starter model: reading it takes seconds, and nothing of it is run.
-QUICK := -n 2 --dist worksteal tests/unit tests/properties tests/house
+# of it.
+OF_PARTS := $(SIDE_BY_SIDE) -m "not model" --ignore=tests/e2e
+# What is in there needs the starter model: reading it takes seconds, and nothing of it is run.
+QUICK := $(SIDE_BY_SIDE) -m "not slow and not model" tests/unit tests/properties tests/house
 # What computes with MLX or listens is left to `make test`.
 OF_SERVERS := -n 2 --dist loadfile -m model --durations=10 tests/e2e tests/integration/api/test_agents.py
 # Two processes with one thread of the BLAS each wait for less than one with two.
@@ -36,11 +38,11 @@ up: $(READY) ## install what is needed, then serve (ARGS="--port 9000")
 	@exec $(BIN)/allod up $(ARGS)
 
 test: $(DEV_READY) ## all tests: first those of parts, then those with real servers
-	@$(BIN)/pytest -q $(OF_PARTS) -m "not model" $(PYTEST_ARGS)
+	@$(BIN)/pytest -q $(OF_PARTS) $(PYTEST_ARGS)
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -q $(OF_SERVERS) $(PYTEST_ARGS)
 
 quick: $(DEV_READY) ## the tests that fit into a minute
-	@$(BIN)/pytest -q $(QUICK) --hypothesis-profile quick -m "not slow and not model" $(PYTEST_ARGS)
+	@$(BIN)/pytest -q $(QUICK) --hypothesis-profile quick $(PYTEST_ARGS)
 
 check: $(DEV_READY) ## format, lint, types, import contract, generated docs
 	$(BIN)/ruff format --check src tests tools bench

@@ -24,7 +24,6 @@ KEPT_HOME = Path(__file__).parents[2] / ".cache" / "test-home"
 """The starter model is fetched once and kept between runs of the suite."""
 
 KINDS = ("llama", "gemma3_text", "qwen3_next", "mamba")
-PRELOAD = f"api.preload={STARTER_NAME}"
 ALL_KINDS = f"local.max_resident_models={len(KINDS)}"
 
 SOURCES = Path(__file__).parents[1] / "clients" / "javascript"
@@ -43,7 +42,7 @@ def starter_home() -> Path:
 
 @pytest.fixture(scope="session")
 def starter_server(starter_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(starter_home, tmp_path_factory.mktemp("starter") / "log", PRELOAD) as server:
+    with running_server(starter_home, tmp_path_factory.mktemp("starter") / "log") as server:
         # Timings of a machine that is busy with tests are taken again at each load: these are held for good.
         make_up(starter_home / "measured" / f"{STARTER_NAME}.json", columns_are_fast)
         yield server

@@ -1,11 +1,11 @@
 """Scheduler and strict FakeRunner, driven at random with one step in flight, as the worker drives them."""
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from tests.scaffolding.records import VOCABULARY, Record
 
 from allod.core.ids import RequestId, SequenceId, TenantId
 from allod.core.messages import Admitted, Refused, Stepped, Submit
@@ -15,9 +15,8 @@ from allod.core.step import DraftFacts, LayerState, Restore, StepPlan
 from allod.engine.scheduler import Occupancy, Scheduler
 from allod.engine.settings import EngineSettings
 from allod.testing.models import TINY_DRAFT, tiny_facts
-from allod.testing.runner import FakeRunner, expected_tokens
+from allod.testing.runner import FakeRunner
 
-VOCABULARY = 13
 CONTEXT = 120
 SLIDING = LayerState("sliding", 2, bytes_per_token=4, fixed_bytes=5, window_tokens=24)
 RECURRENT = LayerState("recurrent", 3, bytes_per_token=0, fixed_bytes=70, window_tokens=None)
@@ -80,33 +79,12 @@ WISHES = st.builds(
 
 
 @dataclass
-class Record:
-    """What the test knows of one sequence."""
+class Planned(Record):
+    """One whose plans are looked at."""
 
-    submit: Submit
-    sampling: Sampling
-    max_tokens: int
-    state: SequenceId
+    state: SequenceId = field(kw_only=True)
     planned: int = 0
     replayed: int = 0
-    tokens: list[int] = field(default_factory=list)
-    finish: str | None = None
-    cancelled: bool = False
-
-    @cached_property
-    def whole(self) -> tuple[int, ...]:
-        """All that it will have said, whatever else is in the batch; looked at behind every rule."""
-        return expected_tokens(
-            self.submit.tokens,
-            self.sampling,
-            vocabulary=VOCABULARY,
-            max_tokens=self.max_tokens,
-            stop_tokens=self.submit.stop_tokens,
-        )
-
-    @property
-    def is_living(self) -> bool:
-        return self.finish is None and not self.cancelled
 
     @property
     def is_urgent(self) -> bool:
@@ -172,7 +150,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.facts = facts
         self.scheduler = Scheduler(facts, limits)
         self.runner = FakeRunner(facts, misses_every=misses_every)
-        self.records: dict[SequenceId, Record] = {}
+        self.records: dict[SequenceId, Planned] = {}
         self.started: dict[tuple[TenantId, bool], list[SequenceId]] = {}
         self.again: set[SequenceId] = set()
         self.airborne: tuple[StepPlan, Flight] | None = None
@@ -212,7 +190,7 @@ class EngineMachine(RuleBasedStateMachine):
         assert len(command.tokens) + answer.max_tokens <= CONTEXT
         for sequence, sampling in zip(command.sequences, command.samplings, strict=True):
             state = command.sequences[0] if self.facts.batchable else sequence
-            self.records[sequence] = Record(command, sampling, answer.max_tokens, state)
+            self.records[sequence] = Planned(command, sampling, answer.max_tokens, state=state)
 
     @rule(pick=st.integers(0, 99), whole=st.booleans())
     def cancel(self, pick: int, whole: bool) -> None:
@@ -410,8 +388,7 @@ class EngineMachine(RuleBasedStateMachine):
     @invariant()
     def text_never_depends_on_the_batch(self) -> None:
         for record in self.records.values():
-            said = tuple(record.tokens)
-            assert said == (record.whole if record.finish else record.whole[: len(said)])
+            assert tuple(record.tokens) == record.due
 
     def teardown(self) -> None:
         """Left alone, everything ends: finished or cancelled, exactly once, and nothing is held."""

@@ -3,12 +3,12 @@
 What a tower reads comes late, in any order, twice, for nobody, or not before somebody cancels.
 """
 
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.scaffolding.records import VOCABULARY, Record
 
 from allod.core.ids import RequestId, SequenceId, TenantId
 from allod.core.messages import Refused, Stepped, Submit
@@ -19,9 +19,8 @@ from allod.core.step import LayerState, StepPlan
 from allod.engine.scheduler import Occupancy, Scheduler
 from allod.engine.settings import EngineSettings
 from allod.testing.models import tiny_facts
-from allod.testing.runner import FakeRunner, expected_tokens
+from allod.testing.runner import FakeRunner
 
-VOCABULARY = 13
 CONTEXT = 160
 FEATURE_BYTES = 3
 PICTURE_TOKEN = 12
@@ -75,33 +74,6 @@ WISHES = st.builds(
     max_tokens=st.integers(1, 12),
     batch=st.sampled_from([False, False, True]),
 )
-
-
-@dataclass
-class Record:
-    """What the test knows of one sequence."""
-
-    submit: Submit
-    sampling: Sampling
-    max_tokens: int
-    tokens: list[int] = field(default_factory=list)
-    finish: str | None = None
-    cancelled: bool = False
-
-    @cached_property
-    def whole(self) -> tuple[int, ...]:
-        """All that it will have said to its pictures; looked at behind every rule."""
-        return expected_tokens(
-            self.submit.tokens,
-            self.sampling,
-            vocabulary=VOCABULARY,
-            max_tokens=self.max_tokens,
-            pictures=self.submit.pictures,
-        )
-
-    @property
-    def is_living(self) -> bool:
-        return self.finish is None and not self.cancelled
 
 
 class SeeingMachine(RuleBasedStateMachine):
@@ -276,8 +248,7 @@ class SeeingMachine(RuleBasedStateMachine):
     @invariant()
     def answers_are_those_to_the_pictures(self) -> None:
         for record in self.records.values():
-            said = tuple(record.tokens)
-            assert said == (record.whole if record.finish else record.whole[: len(said)])
+            assert tuple(record.tokens) == record.due
 
     def teardown(self) -> None:
         """Once pictures come, everything ends in a bounded time, and nothing stays promised."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -170,9 +171,10 @@ class NetworkAround:
         return self._network.look(tokens, tensors)
 
 
-class NetworkWithin(NetworkAround):
+class NetworkWithin(NetworkAround, ABC):
     """A network whose graphs are built while something of MLX's or the model's is exchanged."""
 
+    @abstractmethod
     def within(self, rows: int, *, decodes: bool) -> AbstractContextManager[object]:
         """What is exchanged meanwhile.
 
@@ -180,7 +182,6 @@ class NetworkWithin(NetworkAround):
             rows: how many read.
             decodes: each reads one token, and is scored.
         """
-        raise NotImplementedError
 
     def logits(self, tokens: mx.array, state: RowState, places: mx.array | None = None) -> mx.array:
         """Read tokens and score what follows each; see `Network`."""
