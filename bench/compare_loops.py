@@ -15,10 +15,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from allod.config import offer
 from allod.device import blas
+from allod.device.settings import DeviceSettings
 
 if sys.platform == "linux":
-    blas.preload("auto")
+    offer(blas.environment(DeviceSettings()))
+    blas.prepare(DeviceSettings())
 
 import mlx.core as mx
 from mlx_lm.generate import BatchGenerator

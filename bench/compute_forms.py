@@ -15,10 +15,13 @@ import sys
 import time
 from pathlib import Path
 
+from allod.config import offer
 from allod.device import blas
+from allod.device.settings import DeviceSettings
 
 DEVICE = sys.argv[2] if len(sys.argv) > 2 else "auto"
 FORMS = sys.argv[3].split(",") if len(sys.argv) > 3 else ["stored", "dense", "auto", "plain"]
+offer(blas.environment(DeviceSettings()))
 BLAS = blas.preload("auto") if DEVICE in ("auto", "cpu") else None
 
 import mlx.core as mx  # noqa: E402 - a BLAS comes before MLX

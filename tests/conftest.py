@@ -1,8 +1,15 @@
-"""How hard the properties are tried: `make quick` asks for less than `make test`."""
+"""How hard the properties are tried, and the BLAS that MLX computes with: it must be loaded before MLX is."""
 
 from hypothesis import settings
 
-# A deadline would make slow machines fail what is only slow.
+from allod.config import offer
+from allod.device import blas
+from allod.device.settings import DeviceSettings
+
+offer(blas.environment(DeviceSettings()))
+blas.prepare(DeviceSettings())
+
+# `make quick` asks for less than `make test`. A deadline would make slow machines fail what is only slow.
 settings.register_profile("thorough", deadline=None)
 settings.register_profile("quick", deadline=None, max_examples=15)
 settings.load_profile("thorough")

@@ -1,10 +1,6 @@
-"""MLX tests compute with a real BLAS where the machine has one; it must be loaded before MLX is."""
+"""What tests of MLX's parts share."""
 
 import pytest
-
-from allod.device import blas
-
-blas.preload("auto")
 
 
 @pytest.fixture

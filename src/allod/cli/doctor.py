@@ -9,7 +9,7 @@ from allod.cli.exits import ExitCode
 from allod.cli.options import AsJson, settings_of
 from allod.cli.terminal import bytes_words, say, write, write_json
 from allod.cli.version import installed_version
-from allod.config import Settings
+from allod.config import Settings, offer
 from allod.device import blas
 
 _PARTS = ("mlx", "mlx-lm", "mlx-vlm")
@@ -34,7 +34,8 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
 
 def _look(settings: Settings) -> dict[str, str]:
     try:
-        library = blas.preload(settings.device.blas) if blas.matters(settings.device.kind) else None
+        offer(blas.environment(settings.device))
+        library = blas.prepare(settings.device)
         machine = lazy.examine(settings)
     except (ImportError, OSError, ValueError, RuntimeError) as error:
         _end(error)

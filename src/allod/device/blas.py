@@ -7,18 +7,48 @@ MLX's Linux wheel links the reference BLAS. Loading a tuned library with global 
 
 import ctypes
 import ctypes.util
+import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from allod.device.settings import DeviceSettings
 
 _SONAMES = ("libopenblas.so.0", "libmkl_rt.so.2", "libmkl_rt.so.3", "libblis.so.4")
+# Kernels of OpenBLAS that use AVX2 or more. The two below are in every build; beside them what a processor
+# must be able to do for them, in the words of Linux.
+_MODERN_CORES = frozenset({"Haswell", "Zen", "Excavator", "SkylakeX", "Cooperlake", "SapphireRapids"})
+_NEEDED_ABILITIES = {
+    "SkylakeX": frozenset({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}),
+    "Haswell": frozenset({"avx2", "fma"}),
+}
+# The library settles on its kernels while it is loaded, so another process asks for them.
+_TELL_CORE = """\
+import ctypes, sys
+tell = ctypes.CDLL(sys.argv[1]).openblas_get_corename
+tell.restype = ctypes.c_char_p
+print(tell().decode())
+"""
 INSTALL_HINT = "install a tuned BLAS for a many times faster CPU (Debian: apt install libopenblas0-pthread)"
 
 
 def matters(kind: str) -> bool:
     """Whether MLX on the device of this kind (`device.kind`) may need one: elsewhere it brings its own."""
     return sys.platform == "linux" and kind in ("auto", "cpu")
+
+
+def environment(settings: DeviceSettings) -> Mapping[str, str]:
+    """What OpenBLAS is to find in the environment when it is loaded: other kernels, where it takes old ones.
+
+    A version knows the processors of its day, and may fall back to kernels of 2004 on a later one: Debian's
+    0.3.21 takes `Prescott` for an Emerald Rapids, and prompts take four times as long.
+    """
+    if not matters(settings.kind) or settings.blas == "none":
+        return {}
+    names = _candidates() if settings.blas == "auto" else (settings.blas,)
+    chosen = next(filter(None, (_chosen_core(name) for name in names if "openblas" in Path(name).name)), None)
+    core = better_core(chosen, _abilities()) if chosen else None
+    return {"OPENBLAS_CORETYPE": core} if core else {}
 
 
 def prepare(settings: DeviceSettings) -> str | None:
@@ -56,6 +86,29 @@ def preload(choice: str) -> str | None:
 def _candidates() -> tuple[str, ...]:
     found = ctypes.util.find_library("openblas")
     return (*_SONAMES, found) if found else _SONAMES
+
+
+def better_core(chosen: str, abilities: frozenset[str]) -> str | None:
+    """The kernels that OpenBLAS should take instead of those it chose; None when it chose well.
+
+    Args:
+        chosen: its name for the kernels that it chose.
+        abilities: what the processor can do, in the words of Linux.
+    """
+    if chosen in _MODERN_CORES:
+        return None
+    return next((core for core, needed in _NEEDED_ABILITIES.items() if needed <= abilities), None)
+
+
+def _chosen_core(name: str) -> str | None:
+    asked = [sys.executable, "-I", "-S", "-c", _TELL_CORE, name]
+    told = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return told.stdout.strip() if told.returncode == 0 else None
+
+
+def _abilities() -> frozenset[str]:
+    lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
 
 
 def _load(name: str) -> str:
