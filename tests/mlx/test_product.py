@@ -5,17 +5,30 @@ import math
 import mlx.core as mx
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mlx.utils import tree_flatten
 from tests.scaffolding.families import DEVICE
 
 from allod.device.choose import choose
-from allod.runner.measured import COLUMNS, PADDED, PADDED_COLUMNS, ROWS_FIRST, WEIGHTS_FIRST, Way
-from allod.runner.product import Product, TiedProduct, by_columns, multiply
+from allod.runner import product
+from allod.runner.measured import (
+    COLUMNS,
+    PADDED,
+    PADDED_COLUMNS,
+    PIECE_MULTIPLICATIONS,
+    PIECE_ROWS,
+    PIECES,
+    ROWS_FIRST,
+    WEIGHTS_FIRST,
+    Way,
+)
+from allod.runner.product import Product, TiedProduct, by_columns, multiply, outputs_of_piece
 from mlx import nn
 
 pytestmark = pytest.mark.mlx
 
-WAYS: tuple[Way, ...] = (ROWS_FIRST, WEIGHTS_FIRST, PADDED, COLUMNS, PADDED_COLUMNS)
+WAYS: tuple[Way, ...] = (ROWS_FIRST, WEIGHTS_FIRST, PADDED, PIECES, COLUMNS, PADDED_COLUMNS)
 SHAPES = [(1, 1, 48), (5, 1, 48), (1, 7, 48), (3, 4, 48), (16, 1, 48), (2, 3, 5, 48), (48,)]
 TOLERANCE = {mx.float32: 1e-6, mx.bfloat16: 1e-2}
 
@@ -30,6 +43,14 @@ def distance(found: mx.array, wanted: mx.array) -> float:
     """Relative L2 distance."""
     found, wanted = found.astype(mx.float32), wanted.astype(mx.float32)
     return (mx.linalg.norm(found - wanted) / mx.linalg.norm(wanted)).item()
+
+
+@pytest.fixture(autouse=True)
+def _pieces_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that weights of the tests have several."""
+    monkeypatch.setattr(
+        product, "outputs_of_piece", lambda rows, outputs, _inputs: outputs // (2 + rows % 2 * 3)
+    )
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -69,6 +90,16 @@ def test_a_tied_product_stands_for_an_embedding(way: Way) -> None:
     assert isinstance(tied, nn.Embedding)
     assert mx.array_equal(tied(mx.array([[3, 39]])), embedding(mx.array([[3, 39]])))
     assert distance(tied.as_linear(hidden), embedding.as_linear(hidden)) <= TOLERANCE[mx.float32]
+
+
+@given(st.integers(1, PIECE_ROWS), st.integers(1, 5000), st.integers(1, 5000))
+def test_pieces_are_equal_and_as_few_as_may_be(rows: int, outputs: int, inputs: int) -> None:
+    """They divide a weight, and no larger ones that do so have few enough multiplications."""
+    found = outputs_of_piece(rows, outputs, inputs)
+    assert outputs % found == 0
+    assert found == 1 or found * rows * inputs <= PIECE_MULTIPLICATIONS
+    larger = [count for count in range(found + 1, outputs + 1) if outputs % count == 0]
+    assert all(count * rows * inputs > PIECE_MULTIPLICATIONS for count in larger)
 
 
 def test_columns_lie_in_one_piece() -> None:

@@ -12,6 +12,8 @@ from allod.runner.measured import (
     PAD_ROWS,
     PADDED,
     PADDED_COLUMNS,
+    PIECE_ROWS,
+    PIECES,
     ROWS_FIRST,
     STORED,
     WEIGHTS_FIRST,
@@ -120,12 +122,17 @@ def _layout(timings: Sequence[Timing]) -> tuple[Way, ...]:
 
 
 def _way_at(timings: Sequence[Timing], layout: tuple[Way, ...]) -> Way | None:
-    """The fastest way. The plain one it is where another is hardly better, or tries did not agree."""
+    """The fastest way. The plain one it is where another is hardly better, or tries did not agree.
+
+    Pieces need not be that much better: they take one thread, and leave the others to whatever else a step
+    computes, which a product measured by itself does not show.
+    """
     plain = next((t for t in timings if t.way == layout[0]), None)
     if plain is None:
         return None
-    best = min((t for t in timings if t.steady and t.way in layout), key=lambda t: t.seconds, default=plain)
-    return best.way if plain.steady and best.seconds < (1 - WORTH) * plain.seconds else plain.way
+    others = [t for t in timings if plain.steady and t.steady and t.way in layout[1:]]
+    bars = {t.way: t.seconds if t.way == PIECES else t.seconds / (1 - WORTH) for t in others}
+    return min((way for way in bars if bars[way] < plain.seconds), key=bars.__getitem__, default=plain.way)
 
 
 def is_steady(kinds: Sequence[MeasuredKind]) -> bool:
@@ -140,5 +147,6 @@ def is_steady(kinds: Sequence[MeasuredKind]) -> bool:
 def ways_to_try(rows: int) -> tuple[Way, ...]:
     """The ways to measure unpacked weights in; padding a multiple, a single row or a prompt is none."""
     is_padded = rows % PAD_ROWS != 0 and 1 < rows < PREFILL_ROWS
-    plain = (ROWS_FIRST, COLUMNS, WEIGHTS_FIRST)
-    return (*plain, PADDED, PADDED_COLUMNS) if is_padded else plain
+    padded = (PADDED, PADDED_COLUMNS) if is_padded else ()
+    pieces = (PIECES,) if rows <= PIECE_ROWS else ()
+    return (ROWS_FIRST, COLUMNS, WEIGHTS_FIRST, *padded, *pieces)

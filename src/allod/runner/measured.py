@@ -12,28 +12,38 @@ from typing import Annotated, Literal
 
 import msgspec
 
-VERSION = 3
+VERSION = 4
 
 Use = Literal["block", "head"]
 """Where a product stands: in a block, which reads prompts too, or at the end, which scores tokens only."""
 
-Way = Literal["stored", "rows first", "weights first", "padded rows first", "columns", "padded columns"]
-"""How a product is computed: on quantised weights, as `x @ w.T`, as `(w @ x.T).T`, or as `x @ w.T` with rows
-of zeros behind `x` up to a multiple of `PAD_ROWS`; two of these again on weights that lie by columns."""
+Way = Literal[
+    "stored", "rows first", "weights first", "padded rows first", "pieces", "columns", "padded columns"
+]
+"""How a product is computed: on quantised weights, as `x @ w.T`, as `(w @ x.T).T`, as `x @ w.T` with rows
+of zeros behind `x` up to a multiple of `PAD_ROWS`, or as `x @ w.T` with the rows of `w` in pieces, one after
+the other; two of these again on weights that lie by columns."""
 
 STORED: Way = "stored"
 ROWS_FIRST: Way = "rows first"
 WEIGHTS_FIRST: Way = "weights first"
 PADDED: Way = "padded rows first"
+PIECES: Way = "pieces"
 COLUMNS: Way = "columns"
 PADDED_COLUMNS: Way = "padded columns"
 
-BY_ROWS: tuple[Way, ...] = (ROWS_FIRST, WEIGHTS_FIRST, PADDED)
+BY_ROWS: tuple[Way, ...] = (ROWS_FIRST, WEIGHTS_FIRST, PADDED, PIECES)
 BY_COLUMNS: tuple[Way, ...] = (COLUMNS, PADDED_COLUMNS)
 """The ways of unpacked weights that lie row by row, and column by column; of each the plain one first."""
 
 PAD_ROWS = 16
 """The kernels of BLAS libraries for wide registers take 16 rows at a time, and are slow for what is left."""
+
+PIECE_ROWS = 4
+PIECE_MULTIPLICATIONS = 2**19
+"""A piece is so small that OpenBLAS multiplies it as it lies. With few rows most of a product is to bring the
+weights into an order of its own; it spares that up to 100^3 multiplications, and is quickest with about half
+of them. Beyond some rows a piece is so narrow that nothing is gained."""
 
 DRAFT_SUFFIX = "+draft"
 """What the name of a model's file ends with that is of its draft model: beside another, it has less room. No

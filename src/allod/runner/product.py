@@ -4,15 +4,25 @@ BLAS libraries and GPU kernels are not equally good at all shapes: with few rows
 the weights by the rows than the rows by the weights, or to add rows of zeros. The number of rows is known
 when the graph is built, so choosing costs nothing at run time. Nor are they equally good at all layouts: a
 library that brings the weights into an order of its own for every product does so faster if they lie column
-by column, and with one row that is most of the work.
+by column, and with one row that is most of the work; of small products it spares that.
 """
 
 from __future__ import annotations
 
+from functools import cache
+
 import mlx.core as mx
 
 from allod.runner.choice import Ways, lies_by_columns
-from allod.runner.measured import COLUMNS, PAD_ROWS, ROWS_FIRST, WEIGHTS_FIRST, Way
+from allod.runner.measured import (
+    COLUMNS,
+    PAD_ROWS,
+    PIECE_MULTIPLICATIONS,
+    PIECES,
+    ROWS_FIRST,
+    WEIGHTS_FIRST,
+    Way,
+)
 from mlx import nn
 
 _PLAIN = (ROWS_FIRST, COLUMNS)
@@ -42,10 +52,20 @@ def multiply(inputs: mx.array, weight: mx.array, way: Way) -> mx.array:
         product = weight @ inputs.reshape(columns, 1)
     elif way == WEIGHTS_FIRST:
         product = mx.contiguous((weight @ inputs.reshape(rows, columns).T).T)
+    elif way == PIECES:
+        pieces = weight.reshape(-1, outputs_of_piece(rows, *weight.shape), columns)
+        product = (inputs.reshape(1, rows, columns) @ pieces.swapaxes(1, 2)).swapaxes(0, 1)
     else:
         padding = [(0, -rows % PAD_ROWS), (0, 0)]
         product = (mx.pad(inputs.reshape(rows, columns), padding) @ weight.T)[:rows]
     return product.reshape(*outer, weight.shape[0])
+
+
+@cache
+def outputs_of_piece(rows: int, outputs: int, inputs: int) -> int:
+    """Rows of a weight (outputs, inputs) in each of its pieces: as many as are few enough, and divide it."""
+    most = min(max(1, PIECE_MULTIPLICATIONS // (rows * inputs)), outputs)
+    return next(count for count in range(most, 0, -1) if outputs % count == 0)
 
 
 def way_for(ways: Ways, rows: int) -> Way:

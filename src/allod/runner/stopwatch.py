@@ -43,7 +43,7 @@ _HOPELESS = 2.0
 """A way that takes so many times as long as another with as many rows is tried no further."""
 
 _AMORTISED = 4
-_PATIENCE_SECONDS = 0.8
+_PATIENCE_SECONDS = 1.2
 """For numbers of rows that only refine a choice; each kind has its part of it."""
 
 _Multiply = Callable[[mx.array], mx.array]

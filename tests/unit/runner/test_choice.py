@@ -23,6 +23,7 @@ from allod.runner.measured import (
     COLUMNS,
     PADDED,
     PADDED_COLUMNS,
+    PIECES,
     ROWS_FIRST,
     STORED,
     WEIGHTS_FIRST,
@@ -112,6 +113,20 @@ def test_rows_first_needs_no_table() -> None:
     """Where nothing is better for any number of rows, a layer may stay what it is."""
     assert ways_of(made_up(PACKED, packed_is_slow)) == ()
     assert ways_of(()) == ()
+
+
+@pytest.mark.parametrize(("share", "taken"), [(0.99, PIECES), (1.01, ROWS_FIRST)])
+def test_pieces_are_taken_for_any_gain(share: float, taken: Way) -> None:
+    """What they leave to the rest of a step is worth more than what another way must save."""
+    ways = ways_of(made_up(PACKED, lambda _kind, way, _rows: share if way == PIECES else 1.0))
+    assert [way_for(ways, rows) for rows in (1, 2, 4, 8)] == [taken] * 3 + [ROWS_FIRST]
+
+
+def test_a_gain_of_another_way_is_set_against_that_of_pieces() -> None:
+    """Weights first must be the faster one by as much as it must be faster than rows first."""
+    saved = {ROWS_FIRST: 1.0, PIECES: 0.8, WEIGHTS_FIRST: 0.75}
+    ways = ways_of(made_up(PACKED, lambda _kind, way, _rows: saved.get(way, 2.0)))
+    assert (way_for(ways, 1), way_for(ways, 8)) == (PIECES, WEIGHTS_FIRST)
 
 
 def rule(best: dict[int, Way]):
