@@ -53,6 +53,11 @@ class Platform(Protocol):
         ...
 
     @property
+    def composes_norms(self) -> bool:
+        """Whether MLX composes norms and rotations of many operations here, so that fewer are faster."""
+        ...
+
+    @property
     def fuses_attention(self) -> bool:
         """Whether prefill attention runs without storing the score matrix."""
         ...

@@ -19,6 +19,7 @@ class CpuPlatform:
     runs_row_kernel = False
     computes_beside = False
     exponentials_are_slow = True
+    composes_norms = True
     fuses_attention = False
     row_length_factor = 2
     attention_strip_bytes = 16 * 2**20

@@ -14,6 +14,7 @@ class CudaPlatform:
     runs_row_kernel = True
     computes_beside = True
     exponentials_are_slow = False
+    composes_norms = False
     fuses_attention = True
     row_length_factor = 8  # a group costs launches, and what is padded is not read
     attention_strip_bytes = 256 * 2**20

@@ -20,6 +20,7 @@ class MetalPlatform:
     runs_row_kernel = False
     computes_beside = True
     exponentials_are_slow = False
+    composes_norms = False
     fuses_attention = False
     row_length_factor = 2
     attention_strip_bytes = 64 * 2**20

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import mlx.core as mx
+from mlx_lm.models import cache as kinds
 
 from allod.core.ids import SequenceId
 from allod.runner import caches, grouped
@@ -71,7 +72,7 @@ class Batch:
         """The state of all rows, to be read into; a single row's is its own."""
         states = [group.state for group in self.groups]
         if len(states) == 1:
-            return states[0]
+            return _of_one_offset(states[0])
         lengths = [extent.length for extent in self.extents]
         return grouped.gather(states, [group.rows for group in self.groups], lengths)
 
@@ -168,6 +169,18 @@ class Batch:
                 return group, row - start
             start += group.rows
         raise IndexError(row)
+
+
+def _of_one_offset(state: RowState) -> RowState:
+    """Let layers that count positions for themselves have them in one array: none but one then counts on.
+
+    Of other caches it is not known that they leave that array as it is, and count in another.
+    """
+    shared: dict[type, mx.array] = {}
+    for layer in state:
+        if isinstance(layer, kinds.BatchKVCache | kinds.BatchRotatingKVCache):
+            layer.offset = shared.setdefault(type(layer), layer.offset)
+    return state
 
 
 def _order(groups: Sequence[Group]) -> list[int]:

@@ -122,17 +122,21 @@ def _layout(timings: Sequence[Timing]) -> tuple[Way, ...]:
 
 
 def _way_at(timings: Sequence[Timing], layout: tuple[Way, ...]) -> Way | None:
-    """The fastest way. The plain one it is where another is hardly better, or tries did not agree.
+    """The fastest way. The plain one it is where another is hardly better, or its own tries did not agree.
 
+    Those of the others need not: whatever else ran can only have made the least of them longer.
     Pieces need not be that much better: they take one thread, and leave the others to whatever else a step
     computes, which a product measured by itself does not show.
     """
     plain = next((t for t in timings if t.way == layout[0]), None)
     if plain is None:
         return None
-    others = [t for t in timings if plain.steady and t.steady and t.way in layout[1:]]
-    bars = {t.way: t.seconds if t.way == PIECES else t.seconds / (1 - WORTH) for t in others}
-    return min((way for way in bars if bars[way] < plain.seconds), key=bars.__getitem__, default=plain.way)
+    others = [t for t in timings if plain.steady and not t.estimated and t.way in layout[1:]]
+    bars: list[tuple[float, Way]] = [
+        (t.seconds if t.way == PIECES else t.seconds / (1 - WORTH), t.way) for t in others
+    ]
+    bar, way = min(bars, default=(math.inf, plain.way))
+    return way if bar < plain.seconds else plain.way
 
 
 def is_steady(kinds: Sequence[MeasuredKind]) -> bool:

@@ -23,6 +23,7 @@ from allod.device.base import Platform
 from allod.runner import caches, together
 from allod.runner.blocks import packed, unpacked
 from allod.runner.caches import RowState, why_unpadded
+from allod.runner.composed import ComposedNetwork
 from allod.runner.early import EarlyNetwork
 from allod.runner.exponentials import FoldedNetwork
 from allod.runner.grouped import GroupedNetwork, gather
@@ -111,6 +112,8 @@ def fitted(loaded: LoadedModel, platform: Platform) -> LoadedModel:
     """A model that does what pays on a platform, where it says the same then."""
     grouped = with_row_kernel(with_groups(loaded), platform)
     fitting = with_few_shapes(with_folded_attention(grouped, platform), platform)
+    if platform.composes_norms:
+        return replace(fitting, network=ComposedNetwork(fitting.network))
     return replace(fitting, network=EarlyNetwork(fitting.network)) if platform.computes_beside else fitting
 
 

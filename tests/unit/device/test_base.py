@@ -16,6 +16,7 @@ class Machine:
     row_length_factor = 2
     computes_beside = False
     exponentials_are_slow = False
+    composes_norms = False
     fuses_attention = True
     attention_strip_bytes = 1
 

@@ -34,6 +34,12 @@ class RotatingKVCache(LayerCache):
     values: mx.array | None
     def __init__(self, max_size: int, keep: int = 0) -> None: ...
 
+class BatchKVCache(LayerCache):
+    offset: mx.array
+
+class BatchRotatingKVCache(LayerCache):
+    offset: mx.array
+
 class ArraysCache(LayerCache):
     cache: list[mx.array | None]
     def advance(self, N: int) -> None: ...
