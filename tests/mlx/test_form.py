@@ -170,6 +170,19 @@ def test_a_device_with_one_way_measures_only_what_is_open(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("unmeasured")
+def test_a_form_that_is_forced_once_leaves_what_was_measured(tmp_path: Path) -> None:
+    """On a device with one way a forced form needs no timings; those for the next choice stay."""
+    folder = write_packed_model("llama", tmp_path / "m")
+    file = tmp_path / "m.json"
+    for form, times in (("auto", 1), ("dense", 0), ("stored", 0), ("auto", 0)):
+        begun = Begun(file, all_ways=False)
+        loaded = loaded_as(folder, form, begun.measuring)
+        kept = read(file)
+        assert kept is not None
+        assert (begun.times, kept.compute) == (times, loaded.compute)
+
+
+@pytest.mark.usefixtures("unmeasured")
 def test_memory_bounds_what_is_unpacked(tmp_path: Path) -> None:
     """With less room some kinds stay packed; with none all do; forced, it is refused with the numbers."""
     folder = write_packed_model("llama", tmp_path / "m")

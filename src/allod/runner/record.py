@@ -63,10 +63,18 @@ class Measuring:
         return kinds
 
     def settle(self, kinds: Sequence[MeasuredKind], words: str) -> None:
-        """Keep what was made of the timings, for whoever wants to see it."""
+        """Keep what was made of the timings, for whoever wants to see it.
+
+        Timings stay: where the owner names the form, kinds come without, and the next load may choose again.
+        """
         kept = self._kept()
         if kept is None:
             return
+        known = {entry.kind: entry.timings for entry in kept.kinds}
+        kinds = [
+            entry if entry.timings else msgspec.structs.replace(entry, timings=known.get(entry.kind, ()))
+            for entry in kinds
+        ]
         if (kept.kinds, kept.compute) != (tuple(kinds), words):
             self._keep(msgspec.structs.replace(kept, kinds=tuple(kinds), compute=words))
 
