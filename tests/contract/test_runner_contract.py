@@ -243,6 +243,47 @@ def test_what_is_kept_of_a_prompt_serves_others_whoever_takes_it_in(
     assert said_from(batching, LONG, restore(10, (7, 39)), 39) == alone(make_runner, LONG)
 
 
+@pytest.mark.parametrize("last", [LONG[-1], LONG[-1] + 1], ids=["known", "another last token"])
+@pytest.mark.parametrize("choices", [1, 3])
+@pytest.mark.parametrize("rows_before", [0, 1])
+def test_a_prompt_that_comes_again_says_the_same(
+    batching: Runner, make_runner: Factory, rows_before: int, choices: int, last: TokenId
+):
+    """To one or to several, alone or beside others, though what followed it is known from the first time."""
+    first = StepPlan(
+        prefill=(Prefill(SequenceId(9), LONG[:-1]),),
+        keep_read=(keep(batching, 7, 9, 0, len(LONG) - 1),),
+        join=(join(9, LONG, (9, GREEDY)),),
+        decode=ids(9),
+    )
+    results = [batching.launch(first).collect()]
+    if not rows_before:
+        batching.launch(StepPlan(release=ids(9))).collect()
+    prompt = (*LONG[:-1], last)
+    entering = dict(zip(ids(1, 2, 3), (GREEDY, SEEDED, GREEDY)[:choices], strict=False))
+    before = ids(9)[:rows_before]
+    results.append(batching.launch(StepPlan(restore=(restore(8, (7, 39)),), decode=before)).collect())
+    rows = (*before, *entering)
+    results += steps(
+        batching, rows, ANSWER, join(8, prompt, *((int(row), entering[row]) for row in entering))
+    )
+    for row, sampling in entering.items():
+        assert said(results, row) == alone(make_runner, prompt, sampling)
+    assert said(results, 9)[:ANSWER] == alone(make_runner, LONG)[: ANSWER if before else 1]
+
+
+def test_what_is_known_to_follow_a_prompt_follows_no_longer_one(batching: Runner, make_runner: Factory):
+    """A prompt that goes on behind what was kept, and happens to end with the same token, is read."""
+    prefill(batching, 9, LONG)
+    batching.launch(StepPlan(keep=(keep(batching, 7, 9, 0, 39),))).collect()
+    first = StepPlan(join=(join(9, LONG, (9, GREEDY)),), decode=ids(9))
+    batching.launch(first).collect()
+    batching.launch(StepPlan(release=ids(9))).collect()
+    longer = (*LONG, 3, LONG[-1])
+    assert said_from(batching, longer, restore(8, (7, 39)), 39) == alone(make_runner, longer)
+    assert said_from(batching, LONG, restore(8, (7, 39)), 39) == alone(make_runner, LONG)
+
+
 def test_prompts_join_with_their_last_chunks_beside_rows(batching: Runner, make_runner: Factory):
     """Each says what it says alone: one decodes, one was read before, two end now, one goes on later."""
     prompts = {1: LONG, 2: SHORT, 3: (*LONG[:30], 9), 4: (*LONG[5:30], 8), 5: LONG[3:35]}

@@ -47,6 +47,21 @@ class Extent:
         return Extent(self.length + tokens, self.shifts)
 
 
+@dataclass(frozen=True, slots=True)
+class Following:
+    """What is known to follow a prompt, from when it was read before.
+
+    Attributes:
+        length: how much of it comes before its last token.
+        token: the last one.
+        scores: (1, V).
+    """
+
+    length: int
+    token: TokenId
+    scores: mx.array
+
+
 @dataclass(slots=True)
 class Reading:
     """A prompt on its way in.
@@ -54,10 +69,17 @@ class Reading:
     Attributes:
         state: what was read.
         extent: how much that is.
+        following: what follows one token more, where that is known.
     """
 
     state: RowState
     extent: Extent = Extent()
+    following: Following | None = None
+
+    def scores_after(self, token: TokenId) -> mx.array | None:
+        """(1, V) scores of what follows this token, if it is known; None where it must be read for that."""
+        known = self.following
+        return known.scores if known and (known.length, known.token) == (self.extent.length, token) else None
 
 
 @dataclass(frozen=True, slots=True)

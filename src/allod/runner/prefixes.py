@@ -15,7 +15,10 @@ from allod.core.step import Discard, Keep, Restore, Split
 from allod.runner import caches
 from allod.runner.blocks import packed, unpacked
 from allod.runner.caches import Entries
-from allod.runner.network import Extent, Network, Reading, Source
+from allod.runner.network import Extent, Following, Network, Reading, Source
+
+_MOST_FOLLOWING = 16
+"""So many prompts' scores are kept: as many as the vocabulary is wide, 1 MB for a wide one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,20 @@ class PrefixShelf:
         self._network = network
         self._archive = archive
         self._segments: dict[SegmentId, Segment] = {}
+        self._following: dict[SegmentId, Following] = {}
 
-    def keep(self, keep: Keep, source: Source) -> list[object]:
-        """Copy positions of a source, its tip, or both; returns the copies, which are on their way."""
+    def keep(self, keep: Keep, source: Source, following: Following | None = None) -> list[object]:
+        """Copy positions of a source, its tip, or both; returns the copies, which are on their way.
+
+        Args:
+            keep: what is copied.
+            source: whence.
+            following: what came of the prompt's last token, which stands behind all that is kept.
+        """
+        if following is not None and following.length == keep.end:
+            self._following[keep.segment] = following
+            if len(self._following) > _MOST_FOLLOWING:
+                del self._following[next(iter(self._following))]
         # The columns of a batch end together, whatever the rows' lengths.
         behind = source.extent.length - keep.end
         tip = caches.tip(source.state, source.row, behind) if keep.tip else None
@@ -75,6 +89,8 @@ class PrefixShelf:
         tail = tuple(_part(each, split.tokens, whole.tokens) for each in whole.entries)
         self._segments[split.head] = Segment(head, whole.start, whole.extent.until(cut))
         self._segments[split.tail] = Segment(tail, cut, whole.extent, whole.tip)
+        if split.segment in self._following:
+            self._following[split.tail] = self._following.pop(split.segment)
         return _started([*_flat(head), *_flat(tail)])
 
     def discard(self, discard: Discard) -> None:
@@ -82,6 +98,8 @@ class PrefixShelf:
         segment = self._segments.pop(discard.segment)
         if discard.tip_only:
             self._segments[discard.segment] = replace(segment, tip=None)
+        else:
+            self._following.pop(discard.segment, None)
 
     def store(self, store: Store) -> None:
         """Hand a block or a tip to the archive; waits until what it is made of is computed."""
@@ -120,7 +138,8 @@ class PrefixShelf:
         state = self._network.make_state()
         pieces = [tuple(_cut(each, used) for each in segment.entries) for segment, used in parts]
         caches.fill(state, list(zip(*pieces, strict=True)), extent.length, last.tip or ())
-        return Reading(state, extent)
+        name, _ = restore.parts[-1]
+        return Reading(state, extent, self._following.get(name))
 
 
 def _in_one(pieces: Sequence[tuple[Entries, ...]]) -> tuple[Entries, ...]:

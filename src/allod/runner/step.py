@@ -36,12 +36,13 @@ from allod.runner.drafting import Drafter
 from allod.runner.drafts import read_draft
 from allod.runner.gallery import Gallery
 from allod.runner.masks import Follower, Masks, allowed
-from allod.runner.network import Network, Reading, Source
+from allod.runner.network import Following, Network, Reading, Source
 from allod.runner.prefixes import PrefixShelf
 from allod.runner.sampling import Choice, Sampler, SamplerRow, scores_of
 from allod.runner.together import Part
 
 _NOWHERE: Mapping[SequenceId, Source] = {}
+_NOTHING: Mapping[SequenceId, Following] = {}
 
 
 @dataclass(slots=True)
@@ -154,12 +155,13 @@ class MlxRunner:
         # go as they take it in.
         arriving = sum(len(join.sequences) for join in plan.join)
         says_first = arriving == 1 and sources.keys() <= scored.keys()
+        following = self._following(plan.join, scored)
         if not says_first:
-            worked += self._obey(plan.keep_read, sources)
+            worked += self._obey(plan.keep_read, sources, following)
         encoded = self._gallery.look(plan.encode) if plan.encode else None
         choice = self._decode(plan.join, scored) if plan.decode else None
         if says_first:
-            worked += self._obey(plan.keep_read, sources)
+            worked += self._obey(plan.keep_read, sources, following)
         return MlxFlight(
             wanted=plan.decode,
             sequences=tuple(self._batch.sequences) if choice else (),
@@ -171,19 +173,24 @@ class MlxRunner:
         )
 
     def _obey(
-        self, steps: Sequence[PrefixStep], sources: Mapping[SequenceId, Source] = _NOWHERE
+        self,
+        steps: Sequence[PrefixStep],
+        sources: Mapping[SequenceId, Source] = _NOWHERE,
+        following: Mapping[SequenceId, Following] = _NOTHING,
     ) -> list[object]:
         """Do what is to be done about segments; returns what is on its way.
 
         Args:
             steps: what.
             sources: where states are that are kept; others are looked for.
+            following: what follows the prompts of some of them.
         """
         worked: list[object] = []
         for step in steps:
             match step:
                 case Keep():
-                    worked += self._shelf.keep(step, sources.get(step.source) or self._source(step.source))
+                    source = sources.get(step.source) or self._source(step.source)
+                    worked += self._shelf.keep(step, source, following.get(step.source))
                 case Split():
                     worked += self._shelf.split(step)
                 case Discard():
@@ -294,6 +301,32 @@ class MlxRunner:
             worked += self._send([part.reading for part in group])
         return {state: part.scores for state, part in parts.items() if part.scores is not None}
 
+    def _known(self, joins: Sequence[Join]) -> dict[SequenceId, mx.array]:
+        """(1, V) scores of what follows prompts that were read before, if that is known of all that begin.
+
+        Beside rows that decode it is of no use: the tokens of all come together.
+        """
+        if self._batch.sequences:
+            return {}
+        readings = [(join, self._readings.get(join.state)) for join in joins]
+        found = [
+            (join.state, reading and reading.scores_after(join.last_token)) for join, reading in readings
+        ]
+        known = {state: scores for state, scores in found if scores is not None}
+        return known if len(known) == len(joins) else {}
+
+    def _following(
+        self, joins: Sequence[Join], scored: Mapping[SequenceId, mx.array]
+    ) -> dict[SequenceId, Following]:
+        """What follows the prompts that join, for when they come again."""
+        return {
+            join.state: Following(
+                self._readings[join.state].extent.length - 1, join.last_token, scored[join.state]
+            )
+            for join in joins
+            if join.state in scored
+        }
+
     def _send(self, readings: Sequence[Reading]) -> list[object]:
         """Let the device begin with what was read."""
         evaluated = [array for reading in readings for array in caches.arrays(reading.state)]
@@ -309,6 +342,8 @@ class MlxRunner:
     def _decode(self, joins: Sequence[Join], scored: Mapping[SequenceId, mx.array]) -> Choice:
         """One token of every row; those whose first is scored already have read what rows read now."""
         batch = self._batch
+        if known := self._known(joins):
+            return self._go_on(joins, known)
         if behind := [join for join in joins if join.state not in scored]:
             self._join(behind)
         logits: list[mx.array] = []
@@ -321,9 +356,26 @@ class MlxRunner:
         logits += [scored[join.state] for join in ahead for _ in join.sequences]
         self._join(ahead, ahead=1)
         whole = logits[0] if len(logits) == 1 else mx.concatenate(logits)
-        if order != batch.sequences:  # rows of a group stand together, wherever they came from
-            whole = whole[mx.array([order.index(sequence) for sequence in batch.sequences])]
-        return self._choose(whole)
+        return self._choose(self._in_order(whole, order))
+
+    def _go_on(self, joins: Sequence[Join], known: Mapping[SequenceId, mx.array]) -> Choice:
+        """First tokens of answers to prompts that are known to their ends, which wait for no pass.
+
+        What the next ones need of the last tokens of these prompts is computed with the next step.
+        """
+        order = [sequence for join in joins for sequence, _ in join.sequences]
+        scores = mx.concatenate([known[join.state] for join in joins for _ in join.sequences])
+        self._join(joins)
+        last, state, places = self._batch.last, self._batch.state, self._places()
+        assert last is not None
+        choice = self._choose(self._in_order(scores, order))
+        self._network.logits(last[:, None], state, places)
+        return choice
+
+    def _in_order(self, scores: mx.array, order: Sequence[SequenceId]) -> mx.array:
+        """Scores in the order of the batch: rows of a group stand together, wherever they came from."""
+        sequences = self._batch.sequences
+        return scores if order == sequences else scores[mx.array([order.index(each) for each in sequences])]
 
     def _choose(self, logits: mx.array) -> Choice:
         batch = self._batch
