@@ -23,7 +23,8 @@ OF_PARTS := $(SIDE_BY_SIDE) -m "not model" --ignore=tests/e2e
 QUICK := $(SIDE_BY_SIDE) -m "not slow and not model" tests/unit tests/properties tests/house
 # What computes with MLX or listens is left to `make test`.
 OF_SERVERS := -n 2 --dist loadfile -m model --durations=10 tests/e2e tests/integration/api/test_agents.py
-# Two processes with one thread of the BLAS each wait for less than one with two.
+# Two processes with one thread of the BLAS each wait for less than one with two, or two.
+ONE_THREAD := OPENBLAS_NUM_THREADS=1
 
 unexport PYTHONDONTWRITEBYTECODE
 # pytest rewrites every assertion before it compiles a test: ten seconds for each worker, if none is kept.
@@ -38,8 +39,8 @@ up: $(READY) ## install what is needed, then serve (ARGS="--port 9000")
 	@exec $(BIN)/allod up $(ARGS)
 
 test: $(DEV_READY) ## all tests: first those of parts, then those with real servers
-	@$(BIN)/pytest -q $(OF_PARTS) $(PYTEST_ARGS)
-	@OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -q $(OF_SERVERS) $(PYTEST_ARGS)
+	@$(ONE_THREAD) $(BIN)/pytest -q $(OF_PARTS) $(PYTEST_ARGS)
+	@$(ONE_THREAD) $(BIN)/pytest -q $(OF_SERVERS) $(PYTEST_ARGS)
 
 quick: $(DEV_READY) ## the tests that fit into a minute
 	@$(BIN)/pytest -q $(QUICK) --hypothesis-profile quick $(PYTEST_ARGS)

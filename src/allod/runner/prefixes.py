@@ -65,8 +65,11 @@ class PrefixShelf:
             source: whence.
             following: what came of the prompt's last token, which stands behind all that is kept.
         """
+        known: list[mx.array] = []
         if following is not None and following.length == keep.end:
-            self._following[keep.segment] = following
+            # A copy: a row of the scores of several prompts would hold those of all.
+            known = [following.scores * 1]
+            self._following[keep.segment] = replace(following, scores=known[0])
             if len(self._following) > _MOST_FOLLOWING:
                 del self._following[next(iter(self._following))]
         # The columns of a batch end together, whatever the rows' lengths.
@@ -79,7 +82,7 @@ class PrefixShelf:
         else:
             entries = caches.entries(source.state, source.row, keep.end - keep.start, behind)
             self._segments[keep.segment] = Segment(entries, keep.start, extent, tip)
-        return _started([*_flat(entries), *(caches.arrays(list(tip)) if tip else [])])
+        return _started([*_flat(entries), *(caches.arrays(list(tip)) if tip else []), *known])
 
     def split(self, split: Split) -> list[object]:
         """Make two of one; returns both, which are on their way."""
