@@ -17,7 +17,7 @@ from allod.device.choose import choose
 from allod.runner.load import load
 from allod.runner.loaded import LoadedModel
 from allod.runner.network import TextNetwork
-from allod.runner.probe import measure, with_groups
+from allod.runner.probe import fitted, measure
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
 
@@ -48,8 +48,8 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def grouping(loaded: LoadedModel) -> LoadedModel:
-    """The same model, whose rows are in groups where the family can."""
-    return with_groups(loaded)
+    """The same model as it is served: what pays on the device, and rows in groups where the family can."""
+    return fitted(loaded, choose(DEVICE))
 
 
 @pytest.fixture(scope="module")
