@@ -306,14 +306,14 @@ class MlxRunner:
 
         Beside rows that decode it is of no use: the tokens of all come together.
         """
-        if self._batch.sequences:
-            return {}
-        readings = [(join, self._readings.get(join.state)) for join in joins]
-        found = [
-            (join.state, reading and reading.scores_after(join.last_token)) for join, reading in readings
-        ]
-        known = {state: scores for state, scores in found if scores is not None}
-        return known if len(known) == len(joins) else {}
+        known: dict[SequenceId, mx.array] = {}
+        for join in joins:
+            reading = self._readings.get(join.state)
+            scores = reading.scores_after(join.last_token) if reading else None
+            if scores is None or self._batch.sequences:
+                return {}
+            known[join.state] = scores
+        return known
 
     def _following(
         self, joins: Sequence[Join], scored: Mapping[SequenceId, mx.array]
