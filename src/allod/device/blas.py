@@ -41,7 +41,7 @@ def environment(settings: DeviceSettings) -> Mapping[str, str]:
     """What OpenBLAS is to find in the environment when it is loaded: other kernels, where it takes old ones.
 
     A version knows the processors of its day, and may fall back to kernels of 2004 on a later one: Debian's
-    0.3.21 takes `Prescott` for an Emerald Rapids, and prompts take four times as long.
+    0.3.21 takes `Prescott` for an Emerald Rapids, and prompts take twice as long.
     """
     if not matters(settings.kind) or settings.blas == "none":
         return {}
