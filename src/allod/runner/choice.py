@@ -112,11 +112,10 @@ def lies_by_columns(ways: Ways) -> bool:
 def _layout(timings: Sequence[Timing]) -> tuple[Way, ...]:
     """How unpacked weights lie, by the ways they have then: by rows, where columns are hardly better.
 
-    What counts is what a token waits for, at the numbers of rows at which tries agreed for both.
+    What counts is what a token waits for, at the numbers of rows at which tries of some way of each agreed.
     """
-    steady = [timing for timing in timings if timing.steady]
-    both = [{timing.rows for timing in steady if timing.way in layout} for layout in (BY_ROWS, BY_COLUMNS)]
-    compared = [timing for timing in steady if timing.rows in both[0] & both[1]]
+    both = [{t.rows for t in timings if t.steady and t.way in layout} for layout in (BY_ROWS, BY_COLUMNS)]
+    compared = [t for t in timings if t.rows in both[0] & both[1] and not t.estimated]
     rows, columns = (seconds_per_token(compared, layout) for layout in (BY_ROWS, BY_COLUMNS))
     return BY_COLUMNS if columns < (1 - LAYOUT_WORTH) * rows else BY_ROWS
 
@@ -125,13 +124,15 @@ def _way_at(timings: Sequence[Timing], layout: tuple[Way, ...]) -> Way | None:
     """The fastest way. The plain one it is where another is hardly better, or its own tries did not agree.
 
     Those of the others need not: whatever else ran can only have made the least of them longer.
-    Pieces need not be that much better: they take one thread, and leave the others to whatever else a step
-    computes, which a product measured by itself does not show.
+    Pieces need not be that much better, nor set against tries that agreed: they take one thread, and leave
+    the others to whatever else a step computes, which a product measured by itself does not show.
     """
     plain = next((t for t in timings if t.way == layout[0]), None)
     if plain is None:
         return None
-    others = [t for t in timings if plain.steady and not t.estimated and t.way in layout[1:]]
+    others = [
+        t for t in timings if t.way in layout[1:] and not t.estimated and (plain.steady or t.way == PIECES)
+    ]
     bars: list[tuple[float, Way]] = [
         (t.seconds if t.way == PIECES else t.seconds / (1 - WORTH), t.way) for t in others
     ]

@@ -115,6 +115,12 @@ def test_rows_first_needs_no_table() -> None:
     assert ways_of(()) == ()
 
 
+def test_pieces_are_taken_beside_a_doubtful_plain_way() -> None:
+    """To take them by mistake costs little, to leave them half of a product's time in a step."""
+    timings = (Timing(ROWS_FIRST, 1, 1.0), Timing(PIECES, 1, 0.9), Timing(WEIGHTS_FIRST, 1, 0.5, steady=True))
+    assert way_for(ways_of(timings), 1) == PIECES
+
+
 @pytest.mark.parametrize(("share", "taken"), [(0.99, PIECES), (1.01, ROWS_FIRST)])
 def test_pieces_are_taken_for_any_gain(share: float, taken: Way) -> None:
     """What they leave to the rest of a step is worth more than what another way must save."""
@@ -188,6 +194,13 @@ def test_in_doubt_weights_lie_by_rows() -> None:
     certain = [Timing(ROWS_FIRST, 8, 1.0, steady=True), Timing(COLUMNS, 8, 0.5, steady=True)]
     assert not lies_by_columns(ways_of(doubtful))
     assert lies_by_columns(ways_of([*doubtful, *certain]))
+
+
+def test_a_way_of_one_layout_counts_though_its_own_tries_disagreed() -> None:
+    """Pieces by rows are against columns what they are against rows first: no slower than measured."""
+    plain = [Timing(ROWS_FIRST, 1, 1.0, steady=True), Timing(COLUMNS, 1, 0.9, steady=True)]
+    assert lies_by_columns(ways_of(plain))
+    assert way_for(ways_of([*plain, Timing(PIECES, 1, 0.7)]), 1) == PIECES
 
 
 @pytest.mark.parametrize("doubt", ["estimated", "plain unsteady", "hardly better"])
