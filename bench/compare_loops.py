@@ -20,8 +20,7 @@ from allod.device import blas
 from allod.device.settings import DeviceSettings
 
 if sys.platform == "linux":
-    offer(blas.environment(DeviceSettings()))
-    blas.prepare(DeviceSettings())
+    blas.prepare(DeviceSettings(), offer)
 
 import mlx.core as mx
 from mlx_lm.generate import BatchGenerator

@@ -21,8 +21,7 @@ from allod.device.settings import DeviceSettings
 
 DEVICE = sys.argv[2] if len(sys.argv) > 2 else "auto"
 FORMS = sys.argv[3].split(",") if len(sys.argv) > 3 else ["stored", "dense", "auto", "plain"]
-offer(blas.environment(DeviceSettings()))
-BLAS = blas.preload("auto") if DEVICE in ("auto", "cpu") else None
+BLAS = blas.prepare(DeviceSettings(), offer) if DEVICE in ("auto", "cpu") else None
 
 import mlx.core as mx  # noqa: E402 - a BLAS comes before MLX
 from mlx.utils import tree_flatten  # noqa: E402

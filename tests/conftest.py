@@ -6,8 +6,7 @@ from allod.config import offer
 from allod.device import blas
 from allod.device.settings import DeviceSettings
 
-offer(blas.environment(DeviceSettings()))
-blas.prepare(DeviceSettings())
+blas.prepare(DeviceSettings(), offer)
 
 # `make quick` asks for less than `make test`. A deadline would make slow machines fail what is only slow.
 settings.register_profile("thorough", deadline=None)

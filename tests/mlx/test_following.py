@@ -14,6 +14,7 @@ from allod.core.step import Discard, Join, Keep, Prefill, Restore, Split, StepPl
 from allod.device.choose import choose
 from allod.runner.caches import RowState
 from allod.runner.load import load
+from allod.runner.loaded import LoadedModel
 from allod.runner.network import NetworkAround
 from allod.runner.probe import measure
 from allod.runner.settings import RunnerSettings
@@ -38,14 +39,18 @@ class Blind(NetworkAround):
 
 
 @pytest.fixture
-def network(tmp_path: Path) -> Blind:
+def loaded(tmp_path: Path) -> LoadedModel:
     write_random_model("llama", tmp_path / "m")
-    return Blind(load(tmp_path / "m", RunnerSettings(), choose(DEVICE), BUDGET_BYTES, UNMEASURED).network)
+    return load(tmp_path / "m", RunnerSettings(), choose(DEVICE), BUDGET_BYTES, UNMEASURED)
 
 
 @pytest.fixture
-def runner(network: Blind, tmp_path: Path) -> MlxRunner:
-    loaded = load(tmp_path / "m", RunnerSettings(), choose(DEVICE), BUDGET_BYTES, UNMEASURED)
+def network(loaded: LoadedModel) -> Blind:
+    return Blind(loaded.network)
+
+
+@pytest.fixture
+def runner(loaded: LoadedModel, network: Blind) -> MlxRunner:
     return MlxRunner(network, measure(loaded, choose(DEVICE), BUDGET_BYTES, 256))
 
 

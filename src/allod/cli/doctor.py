@@ -34,8 +34,7 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
 
 def _look(settings: Settings) -> dict[str, str]:
     try:
-        offer(blas.environment(settings.device))
-        library = blas.prepare(settings.device)
+        library = blas.prepare(settings.device, offer)
         machine = lazy.examine(settings)
     except (ImportError, OSError, ValueError, RuntimeError) as error:
         _end(error)

@@ -9,7 +9,7 @@ import ctypes
 import ctypes.util
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from allod.device.settings import DeviceSettings
@@ -51,15 +51,20 @@ def environment(settings: DeviceSettings) -> Mapping[str, str]:
     return {"OPENBLAS_CORETYPE": core} if core else {}
 
 
-def prepare(settings: DeviceSettings) -> str | None:
+def prepare(settings: DeviceSettings, offer: Callable[[Mapping[str, str]], None]) -> str | None:
     """Load a BLAS where MLX may compute on the CPU and brings none of its own; its name, as `preload` says.
+
+    Args:
+        settings: which device and library.
+        offer: puts into the environment what the owner has not (`config.offer`).
 
     Raises:
         OSError: the owner named a library that cannot be loaded.
     """
-    if matters(settings.kind):
-        return preload(settings.blas)
-    return None
+    if not matters(settings.kind):
+        return None
+    offer(environment(settings))
+    return preload(settings.blas)
 
 
 def preload(choice: str) -> str | None:

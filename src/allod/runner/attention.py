@@ -13,6 +13,8 @@ from typing import Protocol, cast
 
 import mlx.core as mx
 
+from allod.runner.doors import exchanged
+
 
 class Attention(Protocol):
     """`mx.fast.scaled_dot_product_attention`: queries (B, H, N, D), keys and values (B, H', M, D)."""
@@ -29,21 +31,6 @@ class Attention(Protocol):
     ) -> mx.array:
         """Mix the values, (B, H, N, D)."""
         ...
-
-
-@contextmanager
-def exchanged(attention: Attention) -> Generator[None, None, None]:
-    """Within the block, whatever calls MLX's attention calls another.
-
-    Models call the library's function by its name in the module `mlx.core.fast`, where it is exchanged for
-    the time being: only this thread uses MLX, and only to build a graph.
-    """
-    before = mx.fast.scaled_dot_product_attention
-    mx.fast.scaled_dot_product_attention = attention
-    try:
-        yield
-    finally:
-        mx.fast.scaled_dot_product_attention = before
 
 
 @contextmanager
@@ -78,7 +65,7 @@ def in_strips(strip_bytes: int, note: Callable[[object], None]) -> Generator[Non
             parts.append(part)
         return mx.concatenate(parts, axis=2)
 
-    with exchanged(cut):
+    with exchanged(scaled_dot_product_attention=cut):
         yield
 
 

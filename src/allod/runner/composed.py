@@ -8,14 +8,15 @@ and how far to rotate is computed once for all layers of a step. On a GPU each i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import mlx.core as mx
 
+from allod.runner.doors import exchanged
 from allod.runner.network import NetworkWithin
 
 _ROWS_NDIM = 4
@@ -154,14 +155,4 @@ class ComposedNetwork(NetworkWithin):
 
     def within(self, rows: int, *, decodes: bool) -> AbstractContextManager[object]:
         """Norms and rotations; see `NetworkWithin`."""
-        return _exchanged(Rotations(), Norms())
-
-
-@contextmanager
-def _exchanged(rotations: Rotations, norms: Norms) -> Generator[None, None, None]:
-    before = mx.fast.rope, mx.fast.rms_norm
-    mx.fast.rope, mx.fast.rms_norm = rotations.rope, norms.rms_norm
-    try:
-        yield
-    finally:
-        mx.fast.rope, mx.fast.rms_norm = before
+        return exchanged(rope=Rotations().rope, rms_norm=Norms().rms_norm)

@@ -1,4 +1,4 @@
-"""The methods by which a model's layers multiply, exchanged while a graph is built."""
+"""What a model calls, exchanged while a graph is built: functions of MLX, and the methods that multiply."""
 
 from __future__ import annotations
 
@@ -20,6 +20,21 @@ DOORS: Doors = (
 """The methods that multiply. Exactly these classes are replaced; a subclass has reasons of its own."""
 
 Through = Callable[[nn.Module, mx.array], mx.array]
+
+
+@contextmanager
+def exchanged(**functions: Callable[..., mx.array]) -> Generator[None, None, None]:
+    """Within the block, whatever calls these functions of `mx.fast` calls others.
+
+    Models call them by their names in that module, where they are exchanged for the time being: only this
+    thread uses MLX, and only to build a graph.
+    """
+    before = {name: getattr(mx.fast, name) for name in functions}
+    vars(mx.fast).update(functions)
+    try:
+        yield
+    finally:
+        vars(mx.fast).update(before)
 
 
 @contextmanager

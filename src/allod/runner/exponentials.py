@@ -13,7 +13,8 @@ from typing import cast
 
 import mlx.core as mx
 
-from allod.runner.attention import Attention, exchanged, rows_of
+from allod.runner.attention import Attention, rows_of
+from allod.runner.doors import exchanged
 from allod.runner.network import Network, NetworkWithin
 
 _SQUARINGS = 4
@@ -151,4 +152,4 @@ class FoldedNetwork(NetworkWithin):
 
     def within(self, rows: int, *, decodes: bool) -> AbstractContextManager[object]:
         """Attention; see `NetworkWithin`."""
-        return exchanged(self._attention)
+        return exchanged(scaled_dot_product_attention=self._attention)

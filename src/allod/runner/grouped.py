@@ -15,8 +15,9 @@ from typing import cast
 import mlx.core as mx
 from mlx_lm.models import cache as kinds
 
-from allod.runner.attention import Attention, exchanged
+from allod.runner.attention import Attention
 from allod.runner.caches import RECURRENT, RowState, kind_of
+from allod.runner.doors import exchanged
 from allod.runner.network import NetworkAround
 
 
@@ -136,7 +137,8 @@ class GroupedNetwork(NetworkAround):
         """Read tokens and score what follows each; see `Network`."""
         if not isinstance(state[0], GroupedLayer | GroupedArrays):
             return super().logits(tokens, state, places)
-        with exchanged(_each_for_itself(cast("Attention", mx.fast.scaled_dot_product_attention))):
+        attend = _each_for_itself(cast("Attention", mx.fast.scaled_dot_product_attention))
+        with exchanged(scaled_dot_product_attention=attend):
             return super().logits(tokens, state, places)
 
 

@@ -15,7 +15,8 @@ from typing import cast
 
 import mlx.core as mx
 
-from allod.runner.attention import Attention, exchanged
+from allod.runner.attention import Attention
+from allod.runner.doors import exchanged
 from allod.runner.network import Network, NetworkWithin
 
 _WARPS = 8
@@ -226,4 +227,6 @@ class RowsNetwork(NetworkWithin):
 
     def within(self, rows: int, *, decodes: bool) -> AbstractContextManager[object]:
         """Attention, for more than one row; see `NetworkWithin`."""
-        return exchanged(self._attention) if decodes and rows > 1 else nullcontext()
+        return (
+            exchanged(scaled_dot_product_attention=self._attention) if decodes and rows > 1 else nullcontext()
+        )

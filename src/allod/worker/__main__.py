@@ -11,8 +11,7 @@ def main() -> int:
     """Load a BLAS where MLX would compute on the CPU, then run the worker."""
     arguments = sys.argv[1:]
     settings = WorkerSettings.from_json(arguments[arguments.index("--settings") + 1])
-    offer(blas.environment(settings.device))
-    loaded = blas.prepare(settings.device)
+    loaded = blas.prepare(settings.device, offer)
     offer(kernels.environment(settings.device, settings.kernels_folder))
     process = importlib.import_module("allod.worker.process")
     return process.run(arguments, loaded)

@@ -27,8 +27,7 @@ def main() -> int:
     """Load a BLAS where MLX would compute on the CPU, then measure."""
     options = parse(sys.argv[1:])
     settings: WorkerSettings = options.settings
-    offer(blas.environment(settings.device))
-    loaded = blas.prepare(settings.device)
+    loaded = blas.prepare(settings.device, offer)
     offer(kernels.environment(settings.device, settings.kernels_folder))
     raw_loop = importlib.import_module("allod.worker.raw_loop")
     return raw_loop.run(options, loaded)
