@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-VERSION = 4
+VERSION = 5
 
 Use = Literal["block", "head"]
 """Where a product stands: in a block, which reads prompts too, or at the end, which scores tokens only."""
@@ -39,7 +39,7 @@ BY_COLUMNS: tuple[Way, ...] = (COLUMNS, PADDED_COLUMNS)
 PAD_ROWS = 16
 """The kernels of BLAS libraries for wide registers take 16 rows at a time, and are slow for what is left."""
 
-PIECE_ROWS = 4
+PIECE_ROWS = 8
 PIECE_MULTIPLICATIONS = 2**19
 """A piece is so small that OpenBLAS multiplies it as it lies. With few rows most of a product is to bring the
 weights into an order of its own; it spares that up to 100^3 multiplications, and is quickest with about half
