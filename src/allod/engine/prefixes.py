@@ -21,6 +21,10 @@ from allod.prefix.tree import PrefixTree, Walk
 LEAST_SHARED_TOKENS = 16
 """A prompt waits for another that begins with so many tokens more than are kept, and goes on from it."""
 
+_CHANCE_TOKENS = 8
+"""Prompts that part may have agreed by chance in the tokens before: in the first words of two questions about
+one text, of which a third has fewer. To read so many tokens again costs less than to read the text again."""
+
 _MOST_SHARE = 2
 """What is kept takes at most one part in so many of what the weights leave of the budget."""
 
@@ -110,8 +114,10 @@ class Prefixes:
         walk = self._tree.walk(job.tenant, self._key(job))
         cached, path = self._reusable(walk, job.pictures)
         if self._sizes.needs_tips:
-            # Where two prompts part, a third may part from them.
-            job.keep_at((*job.boundaries, walk.agreed), cached, stops=not self._sizes.cuts_tips)
+            # Where two prompts part, a third may part from them, or a little before.
+            begun = max((place for place in job.boundaries if place <= walk.agreed), default=0)
+            parting = max(begun, walk.agreed - _CHANCE_TOKENS)
+            job.keep_at((*job.boundaries, parting), cached, stops=not self._sizes.cuts_tips)
         if cached:
             self._tree.touch(path)
             if archived is not None:
