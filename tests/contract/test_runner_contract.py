@@ -41,6 +41,7 @@ from allod.runner.masks import Masks
 from allod.runner.probe import measure, with_few_shapes, with_groups
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
+from allod.runner.trials import Trials
 from allod.testing.models import tiny_facts
 from allod.testing.runner import FakeRunner
 
@@ -86,10 +87,10 @@ def measured_model(
     """A small model and its facts, which take longer to measure than most tests take with them."""
     loaded = random_model(family)
     if groups:
-        loaded = with_groups(loaded)
+        loaded = with_groups(loaded, Trials())
         assert loaded.groups_rows
     if few_shapes:
-        loaded = with_few_shapes(loaded, cast("Platform", FewShapes(choose(DEVICE))))
+        loaded = with_few_shapes(loaded, cast("Platform", FewShapes(choose(DEVICE))), Trials())
         assert loaded.pads_chunks
     facts = measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048)
     gc.collect()  # layers that were replaced must not be freed while a test counts bytes

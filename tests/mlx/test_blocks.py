@@ -63,7 +63,7 @@ def test_the_probe_says_what_bytes_lose(monkeypatch: pytest.MonkeyPatch) -> None
     def lossy(entries: Sequence[Entries], tip: Sequence[TipArrays] = ()) -> bytes:
         return packed(entries, [tuple(None if a is None else a * 0 for a in layer) for layer in tip])
 
-    monkeypatch.setattr("allod.runner.probe.packed", lossy)
+    monkeypatch.setattr("allod.runner.agreement.packed", lossy)
     facts = facts_of("qwen3_next")
     assert facts.unkept_because == ""
     assert "behind what was turned into bytes" in facts.unstored_because
@@ -76,7 +76,7 @@ def test_the_probe_says_what_cannot_be_bytes(monkeypatch: pytest.MonkeyPatch) ->
     def refuse(entries: Sequence[Entries], tip: Sequence[TipArrays] = ()) -> bytes:
         raise ValueError("arrays of complex64 are not written")
 
-    monkeypatch.setattr("allod.runner.probe.packed", refuse)
+    monkeypatch.setattr("allod.runner.agreement.packed", refuse)
     assert facts_of("llama").unstored_because == (
         "what is kept of it cannot be turned into bytes: arrays of complex64 are not written"
     )

@@ -22,6 +22,7 @@ from allod.runner.probe import measure, with_groups
 from allod.runner.sampling import Sampler, SamplerRow
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
+from allod.runner.trials import Trials
 
 pytestmark = pytest.mark.mlx
 
@@ -34,7 +35,8 @@ GREEDY = Sampling(temperature=0.0)
 def runner_parts(tmp_path_factory: pytest.TempPathFactory):
     folder: Path = tmp_path_factory.mktemp("grouped") / "llama"
     write_random_model("llama", folder)
-    loaded = with_groups(load(folder, RunnerSettings(), choose(DEVICE), BUDGET_BYTES, UNMEASURED))
+    loaded = load(folder, RunnerSettings(), choose(DEVICE), BUDGET_BYTES, UNMEASURED)
+    loaded = with_groups(loaded, Trials())
     return loaded, measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048)
 
 

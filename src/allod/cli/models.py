@@ -14,7 +14,7 @@ from allod.config import Settings
 from allod.core.card import ModelCard
 from allod.registry.catalog import Catalog
 from allod.registry.pairing import forget_draft
-from allod.runner.measured import DRAFT_SUFFIX
+from allod.runner.measured import files_of_model
 
 Name = Annotated[
     str | None, typer.Option("--name", help="What clients will call it.", show_default="made from it")
@@ -90,8 +90,8 @@ def rm(
         size = _size_words(catalog, name)
         typer.confirm(f"Delete {name}{size}?", abort=True, err=True)
     catalog.remove(name)
-    for file in (name, f"{name}{DRAFT_SUFFIX}"):
-        settings_of(context).measured_file(file).unlink(missing_ok=True)
+    for file in files_of_model(settings_of(context).measured_file(name)):
+        file.unlink(missing_ok=True)
     shutil.rmtree(settings_of(context).prefix_folder(name), ignore_errors=True)
     say(f"removed {name}")
     for other in forget_draft(catalog, name):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -46,10 +46,13 @@ weights into an order of its own; it spares that up to 100^3 multiplications, an
 of them. Beyond some rows a piece is so narrow that nothing is gained."""
 
 DRAFT_SUFFIX = "+draft"
-"""What the name of a model's file ends with that is of its draft model: beside another, it has less room. No
-model is named so."""
+TRIALS_SUFFIX = "+trials"
+"""What the names of a model's other files end with: what is of its draft model, which has less room beside
+another, and what trials it passed (`trials.py`). No model is named so."""
 
 log = logging.getLogger(__name__)
+
+_Record = TypeVar("_Record", bound=msgspec.Struct)
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -160,19 +163,30 @@ class Measured(msgspec.Struct, frozen=True):
 
 def read(path: Path) -> Measured | None:
     """What a file holds; None where there is none, or none that can be used."""
+    found = read_record(path, Measured)
+    return found if found is not None and found.version == VERSION else None
+
+
+def read_record(path: Path, kind: type[_Record]) -> _Record | None:
+    """A record of this kind; None where the file is none."""
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Measured)
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError):
         return None
-    return found if found.version == VERSION else None
 
 
-def write(path: Path, measured: Measured) -> None:
+def write(path: Path, record: msgspec.Struct) -> None:
     """Replace a file in one step, for its owner's eyes. A disk that refuses costs the next load its time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-            file.write(msgspec.json.format(msgspec.json.encode(measured), indent=1))
+            file.write(msgspec.json.format(msgspec.json.encode(record), indent=1))
         Path(file.name).replace(path)
     except OSError as error:
-        log.warning("what products take is not kept: %s", error)
+        log.warning("what a load found is not kept: %s", error)
+
+
+def files_of_model(file: Path) -> tuple[Path, ...]:
+    """All that loads of a model keep, by the file with its timings."""
+    suffixes = ("", TRIALS_SUFFIX, DRAFT_SUFFIX, f"{DRAFT_SUFFIX}{TRIALS_SUFFIX}")
+    return tuple(file.with_stem(f"{file.stem}{suffix}") for suffix in suffixes)

@@ -72,7 +72,9 @@ def _paired(facts: ModelFacts, wishes: DraftWishes) -> tuple[ModelFacts, Drafter
     before_bytes = mx.get_active_memory()
     loaded = _load(facts, wishes)
     name = wishes.folder.name
-    own = measure(loaded, wishes.platform, facts.budget_bytes, wishes.context_tokens)
+    trials = wishes.measuring.trials(wishes.folder, loaded)
+    loaded = fitted(loaded, wishes.platform, trials)
+    own = measure(loaded, wishes.platform, facts.budget_bytes, wishes.context_tokens, trials)
     if own.undrafted_because:
         raise CannotLoad(f"{name} cannot follow a model: {own.undrafted_because}")
     weights_bytes = max(0, loaded.weights_bytes - before_bytes)
@@ -109,7 +111,6 @@ def _load(facts: ModelFacts, wishes: DraftWishes) -> LoadedModel:
     refuse_code(wishes.folder)
     terms = Terms(wishes.settings, wishes.platform, room_bytes, wishes.measuring)
     try:
-        loaded = load_text(wishes.folder, terms)
+        return load_text(wishes.folder, terms)
     except CannotLoad as error:
         raise CannotLoad(f"{name} does not load beside it: {error}") from error
-    return fitted(loaded, wishes.platform)

@@ -12,9 +12,11 @@ import mlx.core as mx
 import msgspec
 
 from allod.runner.choice import is_steady
-from allod.runner.measured import Circumstances, Measured, MeasuredKind, read, write
+from allod.runner.loaded import LoadedModel
+from allod.runner.measured import TRIALS_SUFFIX, Circumstances, Measured, MeasuredKind, read, write
 from allod.runner.stopwatch import measure_products
 from allod.runner.survey import Group
+from allod.runner.trials import Trials, files_of, identity_of
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ def _tell_nobody() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Measuring:
-    """How a model's products get their timings.
+    """How a model's products get their timings, and what is kept beside these.
 
     Attributes:
         file: what was measured before, and will be read next time; None measures every time.
@@ -77,6 +79,22 @@ class Measuring:
         ]
         if (kept.kinds, kept.compute) != (tuple(kinds), words):
             self._keep(msgspec.structs.replace(kept, kinds=tuple(kinds), compute=words))
+
+    def trials(self, folder: Path, loaded: LoadedModel) -> Trials:
+        """Those of a model that was loaded with these timings.
+
+        Args:
+            folder: its files.
+            loaded: as it computes; how each product does follows from the timings.
+        """
+        if self.file is None:
+            return Trials()
+        timings = self.file.read_bytes() if self.file.is_file() else b""
+        network = type(loaded.network).__name__
+        identity = identity_of(
+            files_of(folder), network, loaded.compute, loaded.blind_because, self.device, self.blas, timings
+        )
+        return Trials(self.file.with_stem(f"{self.file.stem}{TRIALS_SUFFIX}"), identity)
 
     def _circumstances(self, room_bytes: int) -> Circumstances:
         return Circumstances(self.device, mx.__version__, self.blas, room_bytes)

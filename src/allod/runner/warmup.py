@@ -73,6 +73,24 @@ def warm_up(
     mx.clear_cache()
 
 
+def warm_up_sampling(runner: Runner) -> None:
+    """Take a step with rows of every kind of sampling, and one with one row, where nothing else is prepared.
+
+    What MLX compiles for a CPU is kept in the system's folder for temporary files, which a restart empties:
+    the first answer then waited three seconds for it.
+
+    Args:
+        runner: idle; nothing is left in it.
+    """
+    samplings = _SAMPLINGS if runner.facts.batchable else _SAMPLINGS[:1]
+    rows = tuple(SequenceId(1 + row) for row in range(len(samplings)))
+    joining = Join(_STATE, tuple(zip(rows, samplings, strict=True)), 3, (1, 2, 3))
+    runner.launch(StepPlan(prefill=(Prefill(_STATE, (1, 2)),), join=(joining,), decode=rows)).collect()
+    runner.launch(StepPlan(release=rows[1:], decode=rows[:1])).collect()
+    runner.launch(StepPlan(release=rows[:1])).collect()
+    mx.clear_cache()
+
+
 def warm_up_alone(network: Network, max_chunk_tokens: int, max_context_tokens: int) -> None:
     """Take every kind of step that a model takes which follows one row.
 

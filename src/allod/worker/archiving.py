@@ -12,6 +12,7 @@ from allod.archive.folder import ArchiveLimits, BlockFolder
 from allod.archive.secret import home_secret
 from allod.core.step import ModelFacts
 from allod.engine.settings import EngineSettings
+from allod.runner.trials import files_of
 from allod.version import __version__
 
 _SECRET_FILE = ".secret"
@@ -48,8 +49,6 @@ def open_archive(
 
 def identity_of(model: Path, facts: ModelFacts) -> str:
     """What a model's states depend on: its files, the form it computes in, device, libraries, layers."""
-    told = [*model.glob("*.safetensors"), *model.glob("config.json")]
-    files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in told)
     libraries = (mx.__version__, version("mlx-lm"), __version__)
-    parts = (files, facts.compute, facts.device, libraries, facts.layers)
+    parts = (files_of(model), facts.compute, facts.device, libraries, facts.layers)
     return hashlib.blake2b(msgspec.json.encode(parts), digest_size=_IDENTITY_BYTES).hexdigest()

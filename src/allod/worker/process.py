@@ -32,7 +32,7 @@ from allod.runner.pairing import DraftWishes, pair
 from allod.runner.probe import fitted, measure
 from allod.runner.record import Measuring
 from allod.runner.step import MlxRunner
-from allod.runner.warmup import time_chunk, warm_up
+from allod.runner.warmup import time_chunk, warm_up, warm_up_sampling
 from allod.worker.archiving import open_archive
 from allod.worker.channel import Channel
 from allod.worker.encoding import EncoderLoop
@@ -154,8 +154,9 @@ def _load_runner(
     progress("reading weights", None)
     loaded = load(options.model, settings.runner, platform, budget, measuring)
     progress("checking the model", None)
-    loaded = fitted(loaded, platform)
-    facts = measure(loaded, platform, budget, options.context_tokens)
+    trials = measuring.trials(options.model, loaded)
+    loaded = fitted(loaded, platform, trials)
+    facts = measure(loaded, platform, budget, options.context_tokens, trials)
     log.info(
         "%s, %s weights, %.2f GiB of %.2f GiB%s",
         facts.device,
@@ -170,9 +171,11 @@ def _load_runner(
         held.callback(archive.close)
     masks = Masks(options.model / "tokenizer.json", facts.vocabulary)
     most_tokens, most_rows = settings.engine.max_prefill_chunk_tokens, settings.engine.max_batch_rows
+    idle = MlxRunner(loaded.network, facts)
     if loaded.pads_chunks:
-        trial = MlxRunner(loaded.network, facts)
-        warm_up(loaded.network, trial, most_tokens, most_rows, lambda done: progress("warming up", done))
+        warm_up(loaded.network, idle, most_tokens, most_rows, lambda done: progress("warming up", done))
+    else:
+        warm_up_sampling(idle)
     tokens, seconds = time_chunk(loaded.network, min(most_tokens, facts.context_tokens))
     facts = structs.replace(facts, chunk_tokens=tokens, chunk_seconds=seconds)
     return MlxRunner(loaded.network, facts, masks, archive, drafter)
