@@ -12,6 +12,7 @@ from tests.scaffolding.families import DEVICE
 
 from allod.device.choose import choose
 from allod.runner import product
+from allod.runner.choice import Ways
 from allod.runner.measured import (
     COLUMNS,
     PADDED,
@@ -79,6 +80,21 @@ def test_a_product_stands_for_a_linear_layer(way: Way, has_bias: bool) -> None:
     ]
     assert distance(product(inputs), linear(inputs)) <= TOLERANCE[mx.float32]
     assert isinstance(product.to_quantized(32, 4), nn.QuantizedLinear)
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("cuts", [(), (20,), (10, 20, 30), (24, 32)], ids=str)
+@pytest.mark.parametrize("ways", [(), *(((2**31, way),) for way in WAYS)], ids=str)
+def test_parts_are_those_of_the_whole(ways: Ways, cuts: tuple[int, ...], has_bias: bool) -> None:
+    """However many they are, equal or not, and whatever computes them."""
+    linear = nn.Linear(64, 40, bias=has_bias)
+    layer = Product(linear.weight, linear.get("bias"), ways)
+    for shape in ((1, 1, 64), (5, 1, 64), (2, 7, 64)):
+        inputs = mx.random.normal(shape)
+        wanted = mx.split(linear(inputs), list(cuts), axis=-1)
+        found = layer.parts(inputs, cuts)
+        assert [part.shape for part in found] == [part.shape for part in wanted]
+        assert distance(mx.concatenate(list(found), -1), linear(inputs)) <= TOLERANCE[mx.float32]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -20,6 +20,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
 from allod.runner.network import Network
+from allod.runner.product import Product
 from allod.runner.survey import meet
 from mlx import nn
 
@@ -54,7 +55,13 @@ class JointParts:
         """One part of the product of x."""
         if self._inputs is not x or place not in self._left:
             self._inputs = x
-            self._left = dict(enumerate(mx.split(self._whole.whole(x), self._cuts, axis=-1)))
+            whole = self._whole.whole
+            parts = (
+                whole.parts(x, self._cuts)
+                if isinstance(whole, Product)
+                else mx.split(whole(x), self._cuts, axis=-1)
+            )
+            self._left = dict(enumerate(parts))
         part = self._left.pop(place)
         if not self._left:
             self._inputs = None
