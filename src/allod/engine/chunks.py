@@ -152,6 +152,7 @@ class Chunks:
             cap_tokens=job.chunk_cap_tokens,
             context_tokens=job.planned_tokens,
             spent=spent,
+            rest_tokens=len(job.tokens) - job.planned_tokens,
         )
         if spent.tokens:
             most = max(most, self._least_tokens)

@@ -32,6 +32,10 @@ STALL_SHARE = 0.8
 ALONE_SECONDS = 1.0
 """Longest chunk when no stream waits for it: a cancel or a newcomer waits for the end of the chunk."""
 
+WHOLE_SHARE = 0.25
+"""Where no stream waits, a prompt is read to its end if that takes at most this much longer: what is cut off
+would be read alone, in a pass over all weights. It was a fifth of a burst of sixteen prompts."""
+
 SLOW_STEPS = 3
 """Where a decode step takes a large part of the allowed stall, chunks would shrink to a few tokens, for which
 as many weights are read as for many: a step may then take the time of so many decode steps."""
@@ -107,7 +111,13 @@ class PrefillPacer:
         self._asked_tokens = FIRST_CHUNK_TOKENS
 
     def chunk_tokens(
-        self, *, beside: Beside, cap_tokens: int, context_tokens: int = 0, spent: Spent = NOTHING
+        self,
+        *,
+        beside: Beside,
+        cap_tokens: int,
+        context_tokens: int = 0,
+        spent: Spent = NOTHING,
+        rest_tokens: int = 0,
     ) -> int:
         """The most tokens of the next chunk: at least 16, and a multiple of 16 once that is a small part.
 
@@ -116,11 +126,15 @@ class PrefillPacer:
             cap_tokens: most that memory allows in the step.
             context_tokens: what stands before the chunk.
             spent: what the step reads already.
+            rest_tokens: what its prompt has left.
 
         Returns:
             0 where something is read already and there is no room for 16 tokens more.
         """
         limit = self._most_tokens(beside, cap_tokens, context_tokens, spent)
+        if limit < rest_tokens and beside is not Beside.STREAMS:
+            longer = self._most_tokens(beside, cap_tokens, context_tokens, spent, WHOLE_SHARE)
+            limit = rest_tokens if longer >= rest_tokens else limit
         if spent.tokens:
             return limit if limit >= LEAST_CHUNK_TOKENS else 0
         self._asked_tokens = max(LEAST_CHUNK_TOKENS, limit)
@@ -170,10 +184,12 @@ class PrefillPacer:
         """How long a step may work on a prompt beside what it decodes."""
         return max(0.0, self._allowed_seconds(beside) - self._expected_decode(beside))
 
-    def _most_tokens(self, beside: Beside, cap_tokens: int, context_tokens: int, spent: Spent) -> int:
+    def _most_tokens(
+        self, beside: Beside, cap_tokens: int, context_tokens: int, spent: Spent, longer: float = 0.0
+    ) -> int:
         limit = min(self._max_chunk_tokens, self._tried_tokens, cap_tokens) - spent.tokens
         if self._token_seconds is not None:
-            room_seconds = max(0.0, self.room_seconds(beside) - spent.seconds)
+            room_seconds = max(0.0, (1 + longer) * self.room_seconds(beside) - spent.seconds)
             limit = int(min(limit, self._affordable(room_seconds, context_tokens)))
         if limit >= ROUND_FROM_TOKENS:
             limit -= limit % CHUNK_MULTIPLE_TOKENS

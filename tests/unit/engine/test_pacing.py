@@ -73,6 +73,26 @@ def test_rows_that_have_only_begun_wait_for_a_second():
     )
 
 
+@pytest.mark.parametrize("beside", [Beside.NOBODY, Beside.BEGINNERS])
+def test_a_prompt_is_read_to_its_end_if_that_takes_a_little_longer(beside: Beside):
+    """A quarter, and only where no stream waits for it; nothing that memory forbids."""
+    made = trained(0.001)
+    most = made.chunk_tokens(beside=beside, cap_tokens=NO_CAP)
+
+    def chunk(rest: int, cap: int = NO_CAP, spent: int = 0) -> int:
+        reads = Spent(spent, 0.001 * spent)
+        return made.chunk_tokens(beside=beside, cap_tokens=cap, spent=reads, rest_tokens=rest)
+
+    assert most == 992
+    assert [chunk(rest) for rest in (10, 990, 993, 1200)] == [most, most, 993, 1200]
+    assert chunk(1300) == most
+    assert chunk(1200, cap=1100) == most
+    assert chunk(300, spent=900) == 300
+    assert chunk(400, spent=900) == chunk(0, spent=900) < 110
+    streams = made.chunk_tokens(beside=Beside.STREAMS, cap_tokens=NO_CAP, rest_tokens=210)
+    assert streams == made.chunk_tokens(beside=Beside.STREAMS, cap_tokens=NO_CAP) < 210
+
+
 def test_memory_caps_and_rounding():
     """The cap is obeyed; chunks are multiples of 16 from 128 tokens on."""
     assert trained(1e-6).chunk_tokens(beside=Beside.NOBODY, cap_tokens=100) == 100
