@@ -5,11 +5,10 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from allod.bench.report import Machine
-from allod.version import __version__
+from allod.version import __version__, version_of
 
 _PARTS = ("mlx", "mlx-lm", "mlx-cuda-13", "uvloop", "httptools", "fastapi", "uvicorn", "tokenizers")
 _COMMAND_SECONDS = 10
@@ -61,12 +60,8 @@ def _gpus() -> tuple[str, ...]:
 
 def _versions() -> dict[str, str]:
     found = {"allod": __version__, "python": platform.python_version()}
-    for name in _PARTS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    installed = {name: version_of(name) for name in _PARTS}
+    return found | {name: text for name, text in installed.items() if text}
 
 
 def _commit() -> str:

@@ -1,12 +1,10 @@
 """`allod version`: what is installed here."""
 
 import platform
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed
 
 from allod.cli.options import AsJson
 from allod.cli.terminal import write, write_json
-from allod.version import __version__
+from allod.version import __version__, version_of
 
 _PARTS = ("mlx", "mlx-lm", "fastapi", "tokenizers")
 
@@ -24,7 +22,4 @@ def version(as_json: AsJson = False) -> None:
 
 def installed_version(name: str) -> str:
     """The version of a package; words where it is not installed."""
-    try:
-        return installed(name)
-    except PackageNotFoundError:
-        return "not installed"
+    return version_of(name) or "not installed"

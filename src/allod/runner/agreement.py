@@ -45,7 +45,7 @@ class Alone:
     """
 
     def __init__(self, network: Network, vocabulary: int) -> None:
-        self.prompts = tuple(tuple(token % vocabulary for token in prompt) for prompt in PROMPTS)
+        self.prompts = _within(vocabulary, PROMPTS)
         self.vocabulary = vocabulary
         self._network = network
 
@@ -72,7 +72,7 @@ def why_rows_disagree(network: Network, alone: Alone) -> str:
 
 def why_groups_disagree(network: Network, vocabulary: int) -> str:
     """Why rows do not decode in groups by length: empty where that changes no logits."""
-    prompts = [[token % vocabulary for token in prompt] for prompt in (*PROMPTS, PROMPTS[1][::-1])]
+    prompts = _within(vocabulary, (*PROMPTS, PROMPTS[1][::-1]))
     places = [len(prompt) - 1 for prompt in prompts]
     try:
         states = [_prefilled(network, prompt) for prompt in prompts]
@@ -93,7 +93,7 @@ def why_groups_disagree(network: Network, vocabulary: int) -> str:
 
 def why_kernel_disagrees(network: Network, kernel: Network, vocabulary: int) -> str:
     """Why attention stays as MLX has it: empty where `kernel`, which attends in another way, agrees."""
-    prompts = [[token % vocabulary for token in prompt] for prompt in PROMPTS]
+    prompts = _within(vocabulary, PROMPTS)
     try:
         changed = _changed(*(_as_rows(each, prompts) for each in (kernel, network)))
     except _UNFIT as error:
@@ -117,8 +117,7 @@ def why_kept_disagree(network: Network, alone: Alone) -> str:
     segment, state = SegmentId(1), SequenceId(1)
     try:
         shelf = PrefixShelf(network)
-        straight = Reading(network.make_state())
-        network.read(prompt[:_KEPT_TOKENS], straight, (), {})
+        straight = _begun(network, prompt)
         tips = bool(caches.tip(straight.state, None))
         keep = Keep(segment, state, 0, _KEPT_TOKENS, tip=tips)
         shelf.keep(keep, Source(straight.state, straight.extent))
@@ -133,8 +132,7 @@ def why_stored_disagree(network: Network, alone: Alone) -> str:
     """Why nothing is kept on disk: empty where a prompt says the same behind what was bytes in between."""
     prompt = alone.prompts[1]
     try:
-        straight = Reading(network.make_state())
-        network.read(prompt[:_KEPT_TOKENS], straight, (), {})
+        straight = _begun(network, prompt)
         entries = caches.entries(straight.state, None, _KEPT_TOKENS, 0)
         found = unpacked(packed(entries, caches.tip_arrays(caches.tip(straight.state, None))))
         stored = Reading(network.make_state(), straight.extent)
@@ -148,13 +146,11 @@ def why_stored_disagree(network: Network, alone: Alone) -> str:
 
 def why_padded_disagree(network: Network, padded: Network, vocabulary: int) -> str:
     """Why chunks are read as long as they are: empty where `padded`, which pads them, says the same."""
-    prompt = [token % vocabulary for token in PROMPTS[1]]
+    _, prompt = _within(vocabulary, PROMPTS)
     logits: list[mx.array] = []
     try:
         for each in (network, padded):
-            reading = Reading(each.make_state())
-            each.read(prompt[:_KEPT_TOKENS], reading, (), {})
-            logits.append(_read_on(each, reading, prompt))
+            logits.append(_read_on(each, _begun(each, prompt), prompt))
     except _UNFIT as error:
         return f"it cannot read padded ones: {error}"
     changed = _changed(logits[1], logits[0])
@@ -193,6 +189,18 @@ def why_scores_disagree(network: Network, alone: Alone) -> str:
     except _UNFIT as error:
         return f"its chunks cannot score what follows: {error}"
     return ""
+
+
+def _within(vocabulary: int, prompts: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+    """The prompts in tokens that there are."""
+    return tuple(tuple(token % vocabulary for token in prompt) for prompt in prompts)
+
+
+def _begun(network: Network, prompt: Sequence[int]) -> Reading:
+    """A prompt of which the beginning was read."""
+    reading = Reading(network.make_state())
+    network.read(prompt[:_KEPT_TOKENS], reading, (), {})
+    return reading
 
 
 def _read_on(network: Network, reading: Reading, prompt: Sequence[int]) -> mx.array:

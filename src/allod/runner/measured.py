@@ -186,7 +186,12 @@ def write(path: Path, record: msgspec.Struct) -> None:
         log.warning("what a load found is not kept: %s", error)
 
 
+def beside(file: Path, suffix: str) -> Path:
+    """The file of the same model with what a suffix stands for."""
+    return file.with_stem(f"{file.stem}{suffix}")
+
+
 def files_of_model(file: Path) -> tuple[Path, ...]:
     """All that loads of a model keep, by the file with its timings."""
-    suffixes = ("", TRIALS_SUFFIX, DRAFT_SUFFIX, f"{DRAFT_SUFFIX}{TRIALS_SUFFIX}")
-    return tuple(file.with_stem(f"{file.stem}{suffix}") for suffix in suffixes)
+    timings = (file, beside(file, DRAFT_SUFFIX))
+    return (*timings, *(beside(each, TRIALS_SUFFIX) for each in timings))

@@ -58,6 +58,7 @@ def measure(
     trials = trials or Trials()
     network = loaded.network
     state, vocabulary, item_bytes = _first_state(network)
+    mx.eval(caches.arrays(state))  # what cannot be computed at all is not served
     scores_bytes = (
         0 if platform.fuses_attention else item_bytes * loaded.number("num_attention_heads", default=1)
     )
@@ -153,8 +154,7 @@ def with_folded_attention(loaded: LoadedModel, platform: Platform, trials: Trial
 
 def _attending(loaded: LoadedModel, network: Network, trials: Trials) -> LoadedModel:
     """The model with a network that attends in another way; as it is, where that changes what it says."""
-    # A graph tells how wide it is without being computed.
-    vocabulary = network.logits(mx.array([[0]]), network.make_state()).shape[-1]
+    _, vocabulary, _ = _first_state(network)
     name = type(network).__name__
     reason = trials.why_not(name, lambda: agreement.why_kernel_disagrees(loaded.network, network, vocabulary))
     if reason:
@@ -179,10 +179,12 @@ def with_few_shapes(loaded: LoadedModel, platform: Platform, trials: Trials) -> 
 
 
 def _first_state(network: Network) -> tuple[RowState, int, int]:
-    """A state after one short prompt, the vocabulary, and the bytes of one activation."""
+    """A state after one short prompt, the vocabulary, and the bytes of one activation.
+
+    A graph tells all of this without being computed.
+    """
     state = network.make_state()
     logits = network.logits(mx.array([PROMPTS[0]]), state)
-    mx.eval(logits, caches.arrays(state))
     return state, logits.shape[-1], logits.dtype.size
 
 

@@ -13,7 +13,15 @@ import msgspec
 
 from allod.runner.choice import is_steady
 from allod.runner.loaded import LoadedModel
-from allod.runner.measured import TRIALS_SUFFIX, Circumstances, Measured, MeasuredKind, read, write
+from allod.runner.measured import (
+    TRIALS_SUFFIX,
+    Circumstances,
+    Measured,
+    MeasuredKind,
+    beside,
+    read,
+    write,
+)
 from allod.runner.stopwatch import measure_products
 from allod.runner.survey import Group
 from allod.runner.trials import Trials, files_of, identity_of
@@ -94,7 +102,7 @@ class Measuring:
         identity = identity_of(
             files_of(folder), network, loaded.compute, loaded.blind_because, self.device, self.blas, timings
         )
-        return Trials(self.file.with_stem(f"{self.file.stem}{TRIALS_SUFFIX}"), identity)
+        return Trials(beside(self.file, TRIALS_SUFFIX), identity)
 
     def _circumstances(self, room_bytes: int) -> Circumstances:
         return Circumstances(self.device, mx.__version__, self.blas, room_bytes)

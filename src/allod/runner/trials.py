@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
 
 from allod.runner.measured import read_record, write
+from allod.version import version_of
 
 _LIBRARIES = ("mlx", "mlx-lm", "mlx-vlm")
 _IDENTITY_BYTES = 16
@@ -76,16 +76,9 @@ def files_of(model: Path) -> list[tuple[str, int, int]]:
 
 def identity_of(*parts: object) -> str:
     """In one word, what trials depend on beside our code and the libraries that compute."""
-    libraries = [_version(name) for name in _LIBRARIES]
+    libraries = [version_of(name) for name in _LIBRARIES]
     told = msgspec.json.encode((*parts, libraries, _code()))
     return hashlib.blake2b(told, digest_size=_IDENTITY_BYTES).hexdigest()
-
-
-def _version(library: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return ""
 
 
 @cache

@@ -27,7 +27,7 @@ from allod.runner.encoder import load_encoder
 from allod.runner.load import load
 from allod.runner.loaded import CannotLoad, not_installed
 from allod.runner.masks import Masks
-from allod.runner.measured import DRAFT_SUFFIX
+from allod.runner.measured import DRAFT_SUFFIX, beside
 from allod.runner.pairing import DraftWishes, pair
 from allod.runner.probe import fitted, measure
 from allod.runner.record import Measuring
@@ -192,7 +192,7 @@ def _pair(
     if options.draft is None or options.settings.engine.speculation == "off":
         return facts, None
     progress("reading the draft model", None)
-    file = measuring.file and measuring.file.with_stem(f"{measuring.file.stem}{DRAFT_SUFFIX}")
+    file = measuring.file and beside(measuring.file, DRAFT_SUFFIX)
     settings: WorkerSettings = options.settings
     wishes = DraftWishes(
         folder=options.draft,
