@@ -97,6 +97,7 @@ def measured_model(
     assert facts.reads_together == (family != "qwen3_next")
     assert facts.scores_chunks == (family != "qwen3_next")
     assert bool(facts.group_bounds_tokens) == groups
+    assert facts.reads_beside == (facts.scores_chunks and groups and not few_shapes)
     return loaded, structs.replace(facts, group_bounds_tokens=BOUNDS if groups else ())
 
 
@@ -112,6 +113,7 @@ RUNNERS: dict[str, Factory] = {
     "mlx, full attention": partial(mlx_runner, "llama"),
     "mlx, full attention, groups": partial(mlx_runner, "llama", groups=True),
     "mlx, sliding window": partial(mlx_runner, "gemma3_text"),
+    "mlx, sliding window, groups": partial(mlx_runner, "gemma3_text", groups=True),
     "mlx, full attention, few shapes": partial(mlx_runner, "llama", few_shapes=True),
     "mlx, sliding window, few shapes, groups": partial(
         mlx_runner, "gemma3_text", few_shapes=True, groups=True

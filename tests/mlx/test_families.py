@@ -30,6 +30,9 @@ GROUP_BOUNDS = (2, 60)
 IN_GROUPS = {"gemma3_text", "gpt_oss", "llama", "qwen3", "qwen3_moe", "qwen3_next"}
 """Families with layers that grow, and that hand keys and values straight to MLX's attention."""
 
+BESIDE = IN_GROUPS - {"qwen3_next"}
+"""Those of them without layers that read a text's tokens one after the other."""
+
 GREEDY = Sampling(temperature=0.0)
 TIE_MARGIN = 1e-3
 """Two logits closer than this may change order when a product is summed in another order."""
@@ -108,6 +111,14 @@ def test_rows_are_in_groups_where_that_can_be(facts: ModelFacts, request: pytest
     assert (facts.group_bounds_tokens == GROUP_BOUNDS) == (family in IN_GROUPS)
 
 
+def test_chunks_share_a_pass_with_rows_where_that_can_be(
+    facts: ModelFacts, request: pytest.FixtureRequest
+) -> None:
+    """The load-time trial tells the families apart whose chunks can; where shapes are kept few none does."""
+    family = request.node.callspec.params["loaded"]
+    assert facts.reads_beside == (family in BESIDE and not choose(DEVICE).prepares_shapes)
+
+
 @pytest.mark.parametrize("length", LENGTHS)
 def test_alone_equals_mlx_lm(loaded: LoadedModel, runner: MlxRunner, length: int) -> None:
     """A row alone gives mlx-lm's tokens, also past the sliding window and from a one-token prompt."""
@@ -149,6 +160,27 @@ def test_mixed_batch_with_arrivals_and_departures_equals_mlx_lm(
         step += 1
     for index, prompt in prompts.items():
         assert_same_or_tied(loaded, prompt, tokens[index], reference(loaded, prompt, ends[index]))
+
+
+def test_prompts_that_are_read_beside_rows_equal_mlx_lm(loaded: LoadedModel, runner: MlxRunner) -> None:
+    """Two prompts are read in chunks while another decodes, and then join it: all say their own."""
+    prompts = {1: prompt_of(9), 2: prompt_of(57), 3: prompt_of(33)}
+    tokens: dict[int, list[int]] = {index: [] for index in prompts}
+    prefill(runner, 1, prompts[1])
+    rows, joins = [SequenceId(1)], [join(1, prompts[1])]
+    for start in range(0, 256, 16):
+        chunks = {index: tuple(prompts[index][:-1][start : start + 16]) for index in (2, 3)}
+        prefills = [Prefill(SequenceId(index), chunk) for index, chunk in chunks.items() if chunk]
+        ended = [index for index in (2, 3) if start <= len(prompts[index]) - 2 < start + 16]
+        if runner.facts.scores_chunks:
+            joins += [join(index, prompts[index]) for index in ended]
+        rows += [arriving.sequences[0][0] for arriving in joins if arriving.sequences[0][0] not in rows]
+        plan = StepPlan(prefill=tuple(prefills), join=tuple(joins), decode=tuple(rows))
+        for sampled in runner.launch(plan).collect().sampled:
+            tokens[sampled.sequence].append(sampled.token)
+        joins = [] if runner.facts.scores_chunks else [join(index, prompts[index]) for index in ended]
+    for index, prompt in prompts.items():
+        assert_same_or_tied(loaded, prompt, tokens[index], reference(loaded, prompt, len(tokens[index])))
 
 
 def test_forks_of_one_prompt_are_independent_rows(loaded: LoadedModel, runner: MlxRunner) -> None:

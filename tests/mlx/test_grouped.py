@@ -15,7 +15,7 @@ from allod.core.step import Join, Prefill, StepPlan
 from allod.device.choose import choose
 from allod.runner import caches
 from allod.runner.batch import Batch, Group
-from allod.runner.grouped import GroupedLayer, Masks, Pieces, gather
+from allod.runner.grouped import GroupedLayer, Masks, Pieces, Span, gather
 from allod.runner.load import load
 from allod.runner.network import Extent
 from allod.runner.probe import measure, with_groups
@@ -131,7 +131,8 @@ def test_a_layer_gives_each_group_its_own() -> None:
     """Keys, values, masks and positions of each group are what its own cache would have said."""
     batch = batch_of(*ROWS)
     twin = batch_of(*ROWS)
-    layer = gather([group.state for group in batch.groups], [2, 1, 3], [4, 5, 6, 7, 8, 9])[0]
+    spans = [Span(2), Span(1), Span(3)]
+    layer = gather([group.state for group in batch.groups], spans, [4, 5, 6, 7, 8, 9])[0]
     news = mx.arange(24, dtype=mx.float32).reshape(6, 1, 1, 4)
     mask = layer.make_mask(1)
     keys, _ = layer.update_and_fetch(news, news + 1)
@@ -146,3 +147,22 @@ def test_a_layer_gives_each_group_its_own() -> None:
     assert all(mx.array_equal(*pair) for pair in zip(keys.each, wanted, strict=True))
     assert [each is None for each in mask.each] == [each is None for each in masks] == [False, True, False]
     assert cast("GroupedLayer", layer).offset.tolist() == [4, 5, 6, 7, 8, 9]
+
+
+def test_a_chunk_beside_rows_is_a_chunk_to_its_cache() -> None:
+    """Its tokens come as rows of one, and its cache takes them in as one row of several."""
+    batch = batch_of((1, 0), (2, 0))
+    alone, twin = caches.kinds.KVCache(), caches.kinds.KVCache()
+    states = [batch.groups[0].state, [alone]]
+    layer = gather(states, [Span(2), Span(1, 4)], [1, 2, 0, 1, 2, 3])[0]
+    news = mx.random.normal((6, 1, 1, 4))
+    keys, values = layer.update_and_fetch(news, 2 * news)
+    mask = layer.make_mask(1)
+    assert isinstance(keys, Pieces)
+    assert isinstance(values, Pieces)
+    assert isinstance(mask, Masks)
+    chunk = news[2:].swapaxes(0, 2)
+    wanted = twin.update_and_fetch(chunk, 2 * chunk)
+    assert mx.array_equal(keys.each[1], wanted[0])
+    assert mx.array_equal(values.each[1], wanted[1])
+    assert mask.each[1] == twin.make_mask(4, return_array=False, window_size=None) == "causal"

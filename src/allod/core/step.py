@@ -321,6 +321,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
         pads_chunks: chunks of a prompt are brought to few lengths (`shapes`); others cost more.
         reads_together: chunks of several prompts can be read as one.
         scores_chunks: a prompt's last chunk scores its first token too, so that it should join in that step.
+        reads_beside: chunks are read in one pass with the rows that decode, which holds activations of both.
         group_bounds_tokens: rows decode in groups by the length of their prompts, each padded for itself: the
             longest of each group but the last. Empty where all are padded to the longest.
         chunk_tokens: length of a chunk that was read to see what it takes; 0 where none was.
@@ -349,6 +350,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
     pads_chunks: bool = False
     reads_together: bool = False
     scores_chunks: bool = False
+    reads_beside: bool = False
     group_bounds_tokens: tuple[int, ...] = ()
     chunk_tokens: int = 0
     chunk_seconds: float = 0.0

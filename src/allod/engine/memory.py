@@ -99,11 +99,12 @@ class MemoryModel:
         """Weights, state, pictures and activations, with prefill chunks as small as they may become."""
         least = min(LEAST_CHUNK_TOKENS, self._max_chunk_tokens, load.prompt_tokens - 1)
         reading = max(least, load.span_tokens) * self._chunk_token_bytes(load.prompt_tokens)
-        decoding = sum(group.rows * self._chunk_token_bytes(group.longest_tokens) for group in load.groups)
+        decoding = self._decoding_bytes(load)
         if self._facts.draft and load.rows:
             following = min(LEAST_CHUNK_TOKENS, self._max_chunk_tokens, load.longest_tokens)
             decoding = max(decoding, following * self._chunk_token_bytes(load.longest_tokens))
         # Looking at a picture goes on over steps that decode, and holds what it has of it meanwhile.
+        reading += self._beside_bytes(load)
         return self._held_bytes(load) + max(reading, decoding + self._looking_bytes(load))
 
     def fits(self, load: Load) -> bool:
@@ -112,21 +113,29 @@ class MemoryModel:
 
     def spare_bytes(self, load: Load, chunk_tokens: int) -> int:
         """What a load leaves of the budget if chunks of its prompt are as large as this."""
-        reading_bytes = self._held_bytes(load) + chunk_tokens * self._chunk_token_bytes(load.prompt_tokens)
-        return self._facts.budget_bytes - max(self.needed_bytes(load), reading_bytes)
+        reading_bytes = chunk_tokens * self._chunk_token_bytes(load.prompt_tokens) + self._beside_bytes(load)
+        return self._facts.budget_bytes - max(self.needed_bytes(load), self._held_bytes(load) + reading_bytes)
 
     def chunk_tokens(self, load: Load) -> int:
         """The largest prefill chunk for which the load stays within the budget; call it if it `fits`."""
         each = self._chunk_token_bytes(load.prompt_tokens)
         if each == 0:
             return self._max_chunk_tokens
-        return min(self._max_chunk_tokens, (self._facts.budget_bytes - self._held_bytes(load)) // each)
+        left_bytes = self._facts.budget_bytes - self._held_bytes(load) - self._beside_bytes(load)
+        return min(self._max_chunk_tokens, left_bytes // each)
 
     def _held_bytes(self, load: Load) -> int:
         rows_bytes = self.batch_bytes(load.groups) + self.draft_bytes(load.longest_tokens)
         sight = self._facts.sight
         pictures_bytes = sight.cache_bytes if sight else 0
         return self._facts.weights_bytes + rows_bytes + load.parked_bytes + pictures_bytes + load.kept_bytes
+
+    def _decoding_bytes(self, load: Load) -> int:
+        return sum(group.rows * self._chunk_token_bytes(group.longest_tokens) for group in load.groups)
+
+    def _beside_bytes(self, load: Load) -> int:
+        """What rows take while a chunk is read in one pass with them."""
+        return self._decoding_bytes(load) if self._facts.reads_beside else 0
 
     def _looking_bytes(self, load: Load) -> int:
         sight = self._facts.sight

@@ -12,12 +12,14 @@ import mlx.core as mx
 
 from allod.core.ids import SegmentId, SequenceId
 from allod.core.step import Keep, Restore
-from allod.runner import caches, together
+from allod.runner import caches, mixed, together
+from allod.runner.batch import Batch, Group
 from allod.runner.blocks import packed, unpacked
 from allod.runner.caches import RowState
-from allod.runner.grouped import gather
-from allod.runner.network import Network, Reading, Source
+from allod.runner.grouped import Span, gather
+from allod.runner.network import Extent, Network, Reading, Source
 from allod.runner.prefixes import PrefixShelf
+from allod.runner.sampling import Sampler
 from allod.runner.together import Part
 
 PROMPTS = ((11, 23, 35, 47, 59), (13, 29, 41, 3, 71, 5, 17, 2, 31))
@@ -83,7 +85,7 @@ def why_groups_disagree(network: Network, vocabulary: int) -> str:
             counted = mx.array(now, dtype=mx.int32)
             read = mx.array(tokens)[:, None]
             reference = network.logits(read, together, counted)
-            found = network.logits(read, gather(groups, (2, 1), now), counted)
+            found = network.logits(read, gather(groups, (Span(2), Span(1)), now), counted)
             if changed := _changed(found, reference):
                 return f"its logits change by {changed} when rows are in groups"
     except _UNFIT as error:
@@ -175,6 +177,30 @@ def why_together_disagree(network: Network, alone: Alone) -> str:
     return ""
 
 
+def why_beside_disagree(network: Network, alone: Alone) -> str:
+    """Why chunks are not read in one pass with rows that decode: empty where that changes no logits."""
+    first, prompt = alone.prompts
+    rows = (first, prompt[::-1])
+    try:
+        reading = _begun(network, prompt)
+        part = Part(prompt[_KEPT_TOKENS:], reading, is_end=True)
+        batch = _batch(network, rows, alone.vocabulary)
+        decoded = mixed.read(network, batch, [part], alone.vocabulary)
+        assert decoded is not None
+        assert part.scores is not None
+        places = mx.array([len(row) for row in rows], dtype=mx.int32)
+        following = mx.array([_CONTINUATION[:1]] * len(rows))
+        next_ones = network.logits(following, batch.state, places)[:, -1]
+        behind = network.logits(following[:1], reading.state, mx.array([len(prompt)]))[:, -1]
+        changed = _changed(
+            mx.concatenate([decoded, next_ones, part.scores, behind]),
+            mx.concatenate([*_as_rows(network, rows)[:, :2].swapaxes(0, 1), alone.logits[1][:2]]),
+        )
+    except _UNFIT as error:
+        return f"its chunks and rows cannot share a pass: {error}"
+    return f"its logits change by {changed} where chunks and rows share a pass" if changed else ""
+
+
 def why_scores_disagree(network: Network, alone: Alone) -> str:
     """Why a chunk does not score what follows: empty where that is what a step behind it scores."""
     try:
@@ -213,6 +239,17 @@ def _prefilled(network: Network, prompt: Sequence[int]) -> RowState:
     state = network.make_state()
     mx.eval(network.logits(mx.array([prompt[:-1]]), state))
     return state
+
+
+def _batch(network: Network, prompts: Sequence[Sequence[int]], vocabulary: int) -> Batch:
+    """Rows that read the last tokens of their prompts next."""
+    return Batch(
+        Sampler(vocabulary),
+        [SequenceId(row) for row in range(len(prompts))],
+        [Group(0, len(prompts), caches.merge([_prefilled(network, prompt) for prompt in prompts]))],
+        mx.array([prompt[-1] for prompt in prompts], dtype=mx.int32),
+        [Extent(len(prompt) - 1) for prompt in prompts],
+    )
 
 
 def _as_rows(network: Network, prompts: Sequence[Sequence[int]]) -> mx.array:

@@ -11,6 +11,7 @@ from mlx_lm.models import cache as kinds
 from allod.core.ids import SequenceId
 from allod.runner import caches, grouped
 from allod.runner.caches import RowState
+from allod.runner.grouped import Span
 from allod.runner.network import Extent, Source
 from allod.runner.sampling import Sampler
 
@@ -74,7 +75,7 @@ class Batch:
         if len(states) == 1:
             return _of_one_offset(states[0])
         lengths = [extent.length for extent in self.extents]
-        return grouped.gather(states, [group.rows for group in self.groups], lengths)
+        return grouped.gather(states, [Span(group.rows) for group in self.groups], lengths)
 
     def append(self, other: Batch) -> None:
         """Take in the rows of another batch, which is of no use afterwards."""

@@ -1,8 +1,9 @@
-"""Rows of unlike length in one step: each group has a state of its own, padded to its own longest.
+"""Tokens of unlike texts in one pass: rows of other lengths, and chunks of prompts beside rows.
 
-Everything in a model but attention is done for each token by itself, so that all rows share its products.
-Where a layer turns to its cache, it finds one that gives each group its rows, and MLX's attention is
-exchanged for one that lets each group attend to its own. So a long row does not make short ones as long.
+Everything in a model but attention is done for each token by itself, so that all tokens share its products,
+as if each were a row of one token. Where a layer turns to its cache, it finds one that gives each group its
+tokens, and MLX's attention is exchanged for one that lets each group attend to its own. So a long row does
+not make short ones as long, and what reads a prompt reads the weights for the rows as well.
 """
 
 from __future__ import annotations
@@ -22,16 +23,32 @@ from allod.runner.network import NetworkAround
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """What a group has of the tokens of a pass: one for each of its rows, or several of its only row.
+
+    Attributes:
+        rows: how many its state is of.
+        tokens: how many of each.
+    """
+
+    rows: int
+    tokens: int = 1
+
+
+Spans = Sequence[Span]
+
+
+@dataclass(frozen=True, slots=True)
 class Pieces:
     """What stands for keys or values that are others for each group.
 
     Attributes:
         each: for every group its own, (B, H, T, D).
-        cuts: where each group but the first begins among the rows.
+        spans: which tokens each group has.
     """
 
     each: Sequence[mx.array]
-    cuts: list[int]
+    spans: Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,42 +59,45 @@ class Masks:
 
 
 class GroupedLayer:
-    """What one layer finds in the place of its cache while groups decode together.
+    """What one layer finds in the place of its cache while groups share a pass.
 
     Args:
         layers: each group's cache of this layer.
-        cuts: where each group but the first begins among the rows.
-        offsets: (B,) how much each row has read.
+        spans: which tokens each group has.
+        offsets: (N,) the position of each token.
     """
 
-    def __init__(self, layers: Sequence[kinds.LayerCache], cuts: list[int], offsets: mx.array) -> None:
+    def __init__(self, layers: Sequence[kinds.LayerCache], spans: Spans, offsets: mx.array) -> None:
         self._layers = list(layers)
-        self._cuts = cuts
+        self._spans = spans
         self._offsets = offsets
 
     @property
     def offset(self) -> mx.array:
-        """(B,) positions of the rows' tokens."""
+        """(N,) positions of the tokens."""
         return self._offsets
 
     def make_mask(
         self, count: int, return_array: bool = False, window_size: int | None = None
     ) -> Masks | None:
-        """Which keys each group's rows attend to."""
+        """Which keys each group's tokens attend to."""
         masks = [
-            layer.make_mask(count, return_array=return_array, window_size=window_size)
-            for layer in self._layers
+            layer.make_mask(count * span.tokens, return_array=return_array, window_size=window_size)
+            for layer, span in zip(self._layers, self._spans, strict=True)
         ]
         return Masks(masks) if any(mask is not None for mask in masks) else None
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[Pieces, Pieces]:
-        """Take in a token of each row; what each group attends to."""
-        cut_keys, cut_values = (mx.split(each, self._cuts, axis=0) for each in (keys, values))
+        """Take in every token; what each group attends to."""
         held = [
             layer.update_and_fetch(own_keys, own_values)
-            for layer, own_keys, own_values in zip(self._layers, cut_keys, cut_values, strict=True)
+            for layer, own_keys, own_values in zip(
+                self._layers, _cut(keys, self._spans), _cut(values, self._spans), strict=True
+            )
         ]
-        return Pieces([each for each, _ in held], self._cuts), Pieces([each for _, each in held], self._cuts)
+        return Pieces([each for each, _ in held], self._spans), Pieces(
+            [each for _, each in held], self._spans
+        )
 
 
 class GroupedArrays:
@@ -142,25 +162,41 @@ class GroupedNetwork(NetworkAround):
             return super().logits(tokens, state, places)
 
 
-def gather(states: Sequence[RowState], rows: Sequence[int], lengths: Sequence[int]) -> RowState:
-    """What stands for the states of several groups while they decode a token together.
+def gather(states: Sequence[RowState], spans: Spans, positions: Sequence[int]) -> RowState:
+    """What stands for the states of several groups while they share a pass.
 
     Args:
         states: of each group.
-        rows: how many it has.
-        lengths: how much each row has read, in the order of the groups.
+        spans: which tokens it has; recurrent layers want one of each row.
+        positions: of each token, in the order of the groups.
     """
-    cuts = list(accumulate(rows))[:-1]
-    offsets = mx.array(lengths, dtype=mx.int32)
-    return cast("RowState", [_grouped(layers, rows, cuts, offsets) for layers in zip(*states, strict=True)])
+    offsets = mx.array(positions, dtype=mx.int32)
+    return cast("RowState", [_grouped(layers, spans, offsets) for layers in zip(*states, strict=True)])
 
 
 def _grouped(
-    layers: Sequence[kinds.LayerCache], rows: Sequence[int], cuts: list[int], offsets: mx.array
+    layers: Sequence[kinds.LayerCache], spans: Spans, offsets: mx.array
 ) -> GroupedLayer | GroupedArrays:
     if kind_of(layers[0]) == RECURRENT:
-        return GroupedArrays([cast("kinds.ArraysCache", layer) for layer in layers], rows, cuts)
-    return GroupedLayer(layers, cuts, offsets)
+        rows = [span.rows for span in spans]
+        return GroupedArrays([cast("kinds.ArraysCache", layer) for layer in layers], rows, _cuts(spans))
+    return GroupedLayer(layers, spans, offsets)
+
+
+def _cuts(spans: Spans) -> list[int]:
+    """Where each group but the first begins among the tokens."""
+    return list(accumulate(span.rows * span.tokens for span in spans))[:-1]
+
+
+def _cut(whole: mx.array, spans: Spans) -> list[mx.array]:
+    """What each group has, (B, H, T, D), of (N, H, 1, D)."""
+    parts = mx.split(whole, _cuts(spans), axis=0)
+    return [_turned(part, span) for part, span in zip(parts, spans, strict=True)]
+
+
+def _turned(part: mx.array, span: Span) -> mx.array:
+    """(T, H, 1, D) of a chunk's tokens <-> (1, H, T, D); rows of one token stay as they are."""
+    return part if span.tokens == 1 else part.swapaxes(0, 2)
 
 
 def _each_for_itself(whole: Attention) -> Attention:
@@ -178,11 +214,10 @@ def _each_for_itself(whole: Attention) -> Attention:
         if not isinstance(k, Pieces) or not isinstance(v, Pieces) or isinstance(mask, mx.array):
             raise TypeError("rows in groups attend to what their caches hold, behind masks of these")
         masks = mask.each if isinstance(mask, Masks) else [mask] * len(k.each)
-        queries = mx.split(q, k.cuts, axis=0)
-        parts = zip(queries, k.each, v.each, masks, strict=True)
+        parts = zip(_cut(q, k.spans), k.each, v.each, masks, strict=True)
         mixed = [
             whole(own, keys, values, scale=scale, mask=seen, **more) for own, keys, values, seen in parts
         ]
-        return mx.concatenate(mixed)
+        return mx.concatenate([_turned(part, span) for part, span in zip(mixed, k.spans, strict=True)])
 
     return cast("Attention", attend)

@@ -6,7 +6,7 @@ to multiply one row costs as little as in a decode step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import mlx.core as mx
@@ -16,6 +16,9 @@ from allod.runner.doors import DOORS, passing
 from allod.runner.network import Network
 from allod.runner.product import Product, TiedProduct
 from mlx import nn
+
+_Choose = Callable[[mx.array], mx.array]
+"""(B, T, N) -> those of its tokens that are scored, (R, 1, N); of these again it takes all."""
 
 _DOORS = (*DOORS, (Product, "__call__"), (TiedProduct, "as_linear"))
 
@@ -36,14 +39,52 @@ def scores(
         (B, V).
     """
 
-    def chosen(layer: nn.Module, inputs: mx.array) -> mx.array:
-        is_last = cast("nn.Linear", layer).weight.shape[0] == vocabulary
-        # A product may hand on to another; by then one token of each row is left.
-        return _at(inputs, places) if is_last and inputs.ndim == 3 and inputs.shape[1] > 1 else inputs
+    def chosen(whole: mx.array) -> mx.array:
+        return _at(whole, places) if whole.shape[1] > 1 else whole
 
-    with passing(chosen, _DOORS):
+    return _scores(network, tokens, state, chosen, vocabulary)
+
+
+def scores_of(
+    network: Network, tokens: mx.array, state: RowState, rows: Sequence[int], vocabulary: int
+) -> mx.array:
+    """Read a token of each row, and score what follows some.
+
+    Args:
+        network: the model.
+        tokens: (B, 1) ids.
+        state: of these B rows; it is advanced.
+        rows: which rows are scored.
+        vocabulary: V, the width of the last product.
+
+    Returns:
+        (R, V) for these R rows.
+    """
+    indices = mx.array(rows)
+
+    def chosen(whole: mx.array) -> mx.array:
+        return whole[indices] if len(rows) < whole.shape[0] else whole
+
+    return _scores(network, tokens, state, chosen, vocabulary)
+
+
+def _scores(
+    network: Network,
+    tokens: mx.array,
+    state: RowState,
+    chosen: Callable[[mx.array], mx.array],
+    vocabulary: int,
+) -> mx.array:
+    """Score what is chosen of what comes into the last product; chosen of that again, it is the same."""
+
+    def through(layer: nn.Module, inputs: mx.array) -> mx.array:
+        is_last = cast("nn.Linear", layer).weight.shape[0] == vocabulary
+        # A product may hand on to another; by then only what is wanted is left.
+        return chosen(inputs) if is_last and inputs.ndim == 3 else inputs
+
+    with passing(through, _DOORS):
         logits = network.logits(tokens, state)
-    return (logits if logits.shape[1] == 1 else _at(logits, places))[:, 0]
+    return chosen(logits)[:, 0]
 
 
 def _at(whole: mx.array, places: Sequence[int]) -> mx.array:

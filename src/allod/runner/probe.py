@@ -73,6 +73,10 @@ def measure(
     unkept_because = caches.why_unkept(state) or trials.why_not(
         "kept", lambda: agreement.why_kept_disagree(network, alone)
     )
+    scores_chunks = reads_alike and not trials.why_not(
+        "scores", lambda: agreement.why_scores_disagree(network, alone)
+    )
+    reads_beside = scores_chunks and not reason and loaded.groups_rows and not loaded.pads_chunks
     facts = ModelFacts(
         weights_bytes=loaded.weights_bytes,
         budget_bytes=budget_bytes,
@@ -95,8 +99,9 @@ def measure(
         pads_chunks=loaded.pads_chunks,
         reads_together=reads_alike
         and not trials.why_not("together", lambda: agreement.why_together_disagree(network, alone)),
-        scores_chunks=reads_alike
-        and not trials.why_not("scores", lambda: agreement.why_scores_disagree(network, alone)),
+        scores_chunks=scores_chunks,
+        reads_beside=reads_beside
+        and not trials.why_not("beside", lambda: agreement.why_beside_disagree(network, alone)),
         group_bounds_tokens=(
             group_bounds(platform.row_length_factor, context_tokens) if loaded.groups_rows else ()
         ),

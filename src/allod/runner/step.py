@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import assert_never, cast
+from typing import assert_never
 
 import mlx.core as mx
 
@@ -17,71 +16,29 @@ from allod.core.ports import Archive, Flight
 from allod.core.sampling import Sampling
 from allod.core.step import (
     Discard,
-    Encoded,
     Join,
     Keep,
     MemoryReading,
     ModelFacts,
-    Prefill,
     PrefixStep,
     Restore,
-    Sampled,
     Split,
     StepPlan,
-    StepResult,
 )
-from allod.runner import caches, together
+from allod.runner import caches, mixed, together
 from allod.runner.batch import Batch, Group
 from allod.runner.drafting import Drafter
 from allod.runner.drafts import read_draft
+from allod.runner.flight import MlxFlight
 from allod.runner.gallery import Gallery
 from allod.runner.masks import Follower, Masks, allowed
 from allod.runner.network import Following, Network, Reading, Source
 from allod.runner.prefixes import PrefixShelf
-from allod.runner.sampling import Choice, Sampler, SamplerRow, scores_of
+from allod.runner.sampling import Choice, Sampler, SamplerRow
 from allod.runner.together import Part
 
 _NOWHERE: Mapping[SequenceId, Source] = {}
 _NOTHING: Mapping[SequenceId, Following] = {}
-
-
-@dataclass(slots=True)
-class MlxFlight:
-    """A step on its way. Rows are kept as they were, because the batch moves on.
-
-    `wanted` is the order of the plan, `sequences` and `rows` that of the batch. `worked` is what the prompt's
-    chunk comes to, and what is kept.
-    """
-
-    wanted: tuple[SequenceId, ...]
-    sequences: tuple[SequenceId, ...]
-    rows: tuple[SamplerRow, ...]
-    choice: Choice | None
-    worked: list[object]
-    launch_seconds: float
-    encoded: Encoded | None = None
-
-    def collect(self) -> StepResult:
-        """Wait for the tokens and read them, with one transfer per step.
-
-        What the step took is the time to launch it and to wait for it. The next step is launched in between:
-        where MLX computes while it is given work, as on the CPU, that time is the next step's.
-        """
-        started = time.perf_counter()
-        mx.eval(self.choice.arrays if self.choice else self.worked)
-        seconds = self.launch_seconds + time.perf_counter() - started
-        return StepResult(self._sampled(), seconds, self.encoded)
-
-    def _sampled(self) -> tuple[Sampled, ...]:
-        if self.choice is None:
-            return ()
-        tokens = cast("list[int]", self.choice.tokens.tolist())
-        scores = scores_of(self.choice, self.rows)
-        sampled = {
-            sequence: Sampled(sequence, token, score, cut=row.follower is not None and row.follower.is_lost)
-            for sequence, token, score, row in zip(self.sequences, tokens, scores, self.rows, strict=True)
-        }
-        return tuple(sampled[sequence] for sequence in self.wanted)
 
 
 class MlxRunner:
@@ -113,6 +70,7 @@ class MlxRunner:
         self._readings: dict[SequenceId, Reading] = {}
         self._batch = Batch(Sampler(facts.vocabulary))
         self._parked = Batch(Sampler(facts.vocabulary))
+        self._nobody = Batch(Sampler(facts.vocabulary))
 
     @property
     def facts(self) -> ModelFacts:
@@ -130,9 +88,9 @@ class MlxRunner:
     def launch(self, plan: StepPlan) -> Flight:
         """Start a step.
 
-        The prompt's chunk goes to the device before the decode step, so that the time until the tokens
-        arrive is the time of both and the scheduler can tell what it costs. A picture is looked at first,
-        for as long as the plan says.
+        The prompt's chunk goes to the device before the decode step, or in one pass with it, so that the time
+        until the tokens arrive is the time of both and the scheduler can tell what it costs. A picture is
+        looked at first, for as long as the plan says.
         """
         started = time.perf_counter()
         worked = self._obey(plan.keep)
@@ -147,7 +105,7 @@ class MlxRunner:
             worked += self._drafter.follow(plan)
         if plan.drafted_tokens:
             return read_draft(plan, self._batch, self._network, self._places(), self._drafter, started)
-        scored = self._prefill(plan.prefill, plan.join, worked)
+        scored, decoded = self._prefill(plan, worked)
         sources = {
             step.source: self._source(step.source) for step in plan.keep_read if isinstance(step, Keep)
         }
@@ -159,7 +117,7 @@ class MlxRunner:
         if not says_first:
             worked += self._obey(plan.keep_read, sources, following)
         encoded = self._gallery.look(plan.encode) if plan.encode else None
-        choice = self._decode(plan.join, scored) if plan.decode else None
+        choice = self._decode(plan.join, scored, decoded) if plan.decode else None
         if says_first:
             worked += self._obey(plan.keep_read, sources, following)
         return MlxFlight(
@@ -267,21 +225,23 @@ class MlxRunner:
         return self._masks.follow(join.grammar, join.stop_tokens, join.said)
 
     def _prefill(
-        self, prefills: Sequence[Prefill], joins: Sequence[Join], worked: list[object]
-    ) -> dict[SequenceId, mx.array]:
-        """Read chunks; as one, where that can be.
+        self, plan: StepPlan, worked: list[object]
+    ) -> tuple[dict[SequenceId, mx.array], mx.array | None]:
+        """Read chunks; as one, where that can be, and in one pass with the rows that decode beside them.
+
+        Where chunks can score, the last tokens of prompts that become rows in this step are read as well.
 
         Args:
-            prefills: the chunks.
-            joins: who become rows in this step; where chunks can score, their last tokens are read as well.
+            plan: the step.
             worked: gets what is on its way.
 
         Returns:
-            (1, V) scores of what follows these last tokens, by state.
+            (1, V) scores of what follows these last tokens, by state; and (B, V) of what follows those of the
+            rows, where they were read, among them prompts that no chunk scores.
         """
-        ends = {join.state: (join.last_token,) for join in joins} if self._facts.scores_chunks else {}
+        ends = {join.state: (join.last_token,) for join in plan.join} if self._facts.scores_chunks else {}
         parts: dict[SequenceId, Part] = {}
-        for prefill in prefills:
+        for prefill in plan.prefill:
             reading = self._readings.get(prefill.state)
             if reading is None:
                 reading = self._readings[prefill.state] = Reading(self._network.make_state())
@@ -291,15 +251,36 @@ class MlxRunner:
             else:
                 tokens = prefill.tokens + ends.get(prefill.state, ())
                 parts[prefill.state] = Part(tokens, reading, is_end=prefill.state in ends)
+        decoded = None
+        if self._facts.reads_beside and parts:
+            decoded = self._read_at_once(plan, parts)
+            worked += self._send([part.reading for part in parts.values()])
+        else:
+            self._read_in_groups(list(parts.values()), worked)
+        return {state: part.scores for state, part in parts.items() if part.scores is not None}, decoded
+
+    def _read_at_once(self, plan: StepPlan, parts: Mapping[SequenceId, Part]) -> mx.array | None:
+        """Read chunks in one pass; (B, V) scores of the rows, if these were read in it as well.
+
+        They are not where something else than what the chunks belong to is kept: that is copied before.
+        """
+        rows = self._nobody
+        kept = {step.source for step in plan.keep_read if isinstance(step, Keep)}
+        if plan.decode and self._batch.sequences and kept <= parts.keys():
+            self._join([join for join in plan.join if join.state not in parts])
+            rows = self._batch
+        return mixed.read(self._network, rows, list(parts.values()), self._facts.vocabulary)
+
+    def _read_in_groups(self, parts: Sequence[Part], worked: list[object]) -> None:
+        """Read chunks in a pass for each number of tokens that came before."""
         groups = (
-            together.groups(list(parts.values()), pads_chunks=self._facts.pads_chunks)
+            together.groups(parts, pads_chunks=self._facts.pads_chunks)
             if self._facts.reads_together
-            else [[part] for part in parts.values()]
+            else [[part] for part in parts]
         )
         for group in groups:
             together.read(self._network, group, self._facts.vocabulary)
             worked += self._send([part.reading for part in group])
-        return {state: part.scores for state, part in parts.items() if part.scores is not None}
 
     def _known(self, joins: Sequence[Join]) -> dict[SequenceId, mx.array]:
         """(1, V) scores of what follows prompts that were read before, if that is known of all that begin.
@@ -339,15 +320,23 @@ class MlxRunner:
             return None
         return mx.array([extent.place for extent in self._batch.extents], dtype=mx.int32)
 
-    def _decode(self, joins: Sequence[Join], scored: Mapping[SequenceId, mx.array]) -> Choice:
-        """One token of every row; those whose first is scored already have read what rows read now."""
+    def _decode(
+        self, joins: Sequence[Join], scored: Mapping[SequenceId, mx.array], decoded: mx.array | None
+    ) -> Choice:
+        """One token of every row; those whose first is scored already have read what rows read now.
+
+        Args:
+            joins: who become rows.
+            scored: (1, V) scores of those among them that chunks scored.
+            decoded: (B, V) scores of the rows, if these were read with the chunks.
+        """
         batch = self._batch
         if known := self._known(joins):
             return self._go_on(joins, known)
-        if behind := [join for join in joins if join.state not in scored]:
+        if decoded is None and (behind := [join for join in joins if join.state not in scored]):
             self._join(behind)
-        logits: list[mx.array] = []
-        if batch.last is not None:
+        logits = [] if decoded is None else [decoded]
+        if decoded is None and batch.last is not None:
             logits.append(self._network.logits(batch.last[:, None], batch.state, self._places())[:, -1, :])
         ahead = [join for join in joins if join.state in scored]
         if not ahead:

@@ -74,10 +74,10 @@ def warm_up(
 
 
 def warm_up_sampling(runner: Runner) -> None:
-    """Take a step with rows of every kind of sampling, and one with one row, where nothing else is prepared.
+    """Take a step with rows of every kind of sampling, and one with chunks beside a row.
 
-    What MLX compiles for a CPU is kept in the system's folder for temporary files, which a restart empties:
-    the first answer then waited three seconds for it.
+    Nothing else is prepared where this is called. What MLX compiles for a CPU is kept in the system's folder
+    for temporary files, which a restart empties: the first answer then waited three seconds for it.
 
     Args:
         runner: idle; nothing is left in it.
@@ -86,8 +86,10 @@ def warm_up_sampling(runner: Runner) -> None:
     rows = tuple(SequenceId(1 + row) for row in range(len(samplings)))
     joining = Join(_STATE, tuple(zip(rows, samplings, strict=True)), 3, (1, 2, 3))
     runner.launch(StepPlan(prefill=(Prefill(_STATE, (1, 2)),), join=(joining,), decode=rows)).collect()
-    runner.launch(StepPlan(release=rows[1:], decode=rows[:1])).collect()
-    runner.launch(StepPlan(release=rows[:1])).collect()
+    others = tuple(SequenceId(1 + len(rows) + place) for place in range(2))
+    reading = tuple(Prefill(state, (1, 2, 3)) for state in others)
+    runner.launch(StepPlan(release=rows[1:], prefill=reading, decode=rows[:1])).collect()
+    runner.launch(StepPlan(release=(*rows[:1], *others))).collect()
     mx.clear_cache()
 
 

@@ -153,7 +153,7 @@ class FakeRunner:
         self._obey(plan.restore)
         for prefill in plan.prefill:
             self._prefill(prefill)
-        transient_bytes = self._chunk_bytes(plan.prefill)
+        transient_bytes = self._chunk_bytes(plan.prefill) + self._beside_bytes(plan)
         self._obey(plan.keep_read)
         for join in plan.join:
             self._join(join)
@@ -318,6 +318,16 @@ class FakeRunner:
         )
         lengths = [(len(prefill.tokens), self._states[prefill.state].length) for prefill in prefills]
         return sum(tokens * (each + context * before) for tokens, before in lengths)
+
+    def _beside_bytes(self, plan: StepPlan) -> int:
+        """What rows take that are read in one pass with chunks."""
+        if not (self._facts.reads_beside and plan.prefill and plan.decode):
+            return 0
+        each, context = (
+            self._facts.transient_bytes_per_token,
+            self._facts.transient_bytes_per_token_and_context,
+        )
+        return sum(each + context * row.history.length for row in self._rows.values())
 
     def _require_budget(self, transient_bytes: int) -> None:
         held_bytes, budget_bytes = self._held_bytes(), self._facts.budget_bytes
