@@ -122,6 +122,14 @@ def test_links_between_pages_lead_somewhere() -> None:
     assert [str(target) for page, target in links if not (page.parent / target).exists()] == []
 
 
+def test_every_page_is_in_the_menu() -> None:
+    """Who reads the site finds all of docs/; a page that is linked from nowhere is not read."""
+    menu = (ROOT / "mkdocs.yml").read_text()
+    pages = [page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")]
+    assert len(pages) > 30
+    assert [page for page in pages if f": {page}\n" not in f"{menu}\n"] == []
+
+
 def test_what_needs_the_starter_model_says_so_and_is_run() -> None:
     """`make test` goes over two parts of the tests, and none may hide between them."""
     modules = sorted((ROOT / "tests" / "e2e").glob("test_*.py"))
