@@ -15,6 +15,7 @@ from typing import cast
 import pytest
 from msgspec import structs
 from tests.scaffolding.families import DEVICE, write_byte_tokenizer, write_random_model
+from tests.scaffolding.memory import held_bytes
 from tests.scaffolding.timings import UNMEASURED
 
 from allod.core.drafts import Draft
@@ -545,9 +546,9 @@ def test_rows_are_parked_and_come_back_one_by_one(make_runner: Factory, batching
     assert said(results, 1) == alone(make_runner, LONG)
     assert said(results, 2) == alone(make_runner, SHORT)[:ANSWER]
     assert said(results, 3) == alone(make_runner, LONG)[:3]
-    held = batching.memory().active_bytes
+    held = held_bytes(batching)
     batching.launch(StepPlan(release=ids(1, 2))).collect()
-    assert batching.memory().active_bytes < held
+    assert held_bytes(batching) < held
 
 
 @pytest.mark.parametrize(
@@ -613,14 +614,14 @@ def test_tokens_are_of_the_vocabulary_and_time_passes(runner: Runner):
 def test_release_gives_the_memory_back(runner: Runner):
     """Rows and half-read prompts hold bytes; released, they hold none that count."""
     answer(runner, SHORT)
-    before = runner.memory().active_bytes
+    before = held_bytes(runner)
     prefill(runner, 2, LONG)
     steps(runner, ids(2), 2, join(2, LONG, (2, GREEDY)))
     runner.launch(StepPlan(decode=ids(2), prefill=(Prefill(SequenceId(3), LONG[:16]),))).collect()
-    held = runner.memory().active_bytes - before
+    held = held_bytes(runner) - before
     assert held > 0
     runner.launch(StepPlan(release=ids(2, 3))).collect()
-    assert runner.memory().active_bytes - before <= held / 10
+    assert held_bytes(runner) - before <= held / 10
     assert runner.memory().peak_bytes >= before + held
 
 
@@ -745,7 +746,7 @@ def test_what_is_kept_outlives_what_it_came_from_and_is_given_back(runner: Runne
     """Keeping costs what the facts say per token and per tip, and what allocators add; forgetting frees."""
     prefill(runner, 1, LONG[:31])
     runner.launch(StepPlan(keep=(keep(runner, 7, 1, 0, 30),), release=ids(1))).collect()
-    with_one = runner.memory().active_bytes
+    with_one = held_bytes(runner)
     prefill(runner, 2, LONG[:31])
     runner.launch(StepPlan(keep=(keep(runner, 8, 2, 0, 30),), release=ids(2))).collect()
     layers = runner.facts.layers
@@ -755,7 +756,7 @@ def test_what_is_kept_outlives_what_it_came_from_and_is_given_back(runner: Runne
         for layer in layers
         if layer.kind != "full"
     )
-    kept_bytes = runner.memory().active_bytes - with_one
+    kept_bytes = held_bytes(runner) - with_one
     assert 0 <= kept_bytes - (30 * each_bytes + tip_bytes) <= ALLOCATOR_BYTES
     runner.launch(StepPlan(keep=(Discard(SegmentId(8)),))).collect()
-    assert runner.memory().active_bytes == with_one
+    assert held_bytes(runner) == with_one

@@ -22,6 +22,7 @@ from tests.contract.test_runner_contract import (
     steps,
 )
 from tests.scaffolding.families import DEVICE, VOCABULARY, write_random_model
+from tests.scaffolding.memory import held_bytes
 from tests.scaffolding.timings import UNMEASURED
 
 from allod.core.drafts import Guess
@@ -247,9 +248,9 @@ def test_what_a_guessed_row_read_can_be_kept(pair: Pair) -> None:
 def test_what_was_read_is_given_back(pair: Pair) -> None:
     """With the row its draft model's state goes too."""
     runner = pair.make()
-    before = runner.memory().active_bytes
+    before = held_bytes(runner)
     speaker = begun(runner)
     speaker.guess(7)
-    assert runner.memory().active_bytes > before
+    assert held_bytes(runner) > before
     runner.launch(StepPlan(release=ids(1))).collect()
-    assert runner.memory().active_bytes <= before
+    assert held_bytes(runner) <= before

@@ -7,6 +7,7 @@ import mlx.core as mx
 import pytest
 from msgspec import structs
 from tests.scaffolding.families import DEVICE, VOCABULARY, write_random_model
+from tests.scaffolding.memory import held_bytes
 from tests.scaffolding.timings import UNMEASURED
 
 from allod.core.ids import SequenceId
@@ -44,14 +45,14 @@ def grown_bytes(runner_parts, bounds: tuple[int, ...], lengths: tuple[int, ...])
     """What rows hold that decode together, their prompts as long as this."""
     loaded, facts = runner_parts
     runner = MlxRunner(loaded.network, structs.replace(facts, group_bounds_tokens=bounds))
-    before = runner.memory().active_bytes
+    before = held_bytes(runner)
     rows = tuple(SequenceId(place) for place in range(len(lengths)))
     for row, length in zip(rows, lengths, strict=True):
         prompt = tuple((7 * place + length) % VOCABULARY for place in range(length))
         runner.launch(StepPlan(prefill=(Prefill(row, prompt[:-1]),))).collect()
         joined = Join(row, ((row, GREEDY),), prompt[-1], ())
         runner.launch(StepPlan(join=(joined,), decode=rows[: row + 1])).collect()
-    return runner.memory().active_bytes - before
+    return held_bytes(runner) - before
 
 
 def test_a_long_row_does_not_make_short_ones_long(runner_parts) -> None:

@@ -1,6 +1,5 @@
 """A real `allod serve` as a child process, on an ephemeral port, with a home of its own."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
+
+from tests.scaffolding.defaults import environment
 
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
@@ -84,9 +85,8 @@ def running_server(home: Path, log: Path, *settings: str) -> Iterator[RunningSer
     for setting in settings:
         arguments += ["--set", setting]
     arguments += ["serve", "--port", str(port)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ALLOD_")}
     with log.open("wb") as sink:
-        process = subprocess.Popen(arguments, stdout=sink, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(arguments, stdout=sink, stderr=subprocess.STDOUT, env=environment())
     server = RunningServer(f"http://127.0.0.1:{port}", process, log)
     try:
         server.wait_ready()
