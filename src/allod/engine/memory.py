@@ -99,12 +99,12 @@ class MemoryModel:
         """Weights, state, pictures and activations, with prefill chunks as small as they may become."""
         least = min(LEAST_CHUNK_TOKENS, self._max_chunk_tokens, load.prompt_tokens - 1)
         reading = max(least, load.span_tokens) * self._chunk_token_bytes(load.prompt_tokens)
+        reading += self._beside_bytes(load)
         decoding = self._decoding_bytes(load)
         if self._facts.draft and load.rows:
             following = min(LEAST_CHUNK_TOKENS, self._max_chunk_tokens, load.longest_tokens)
             decoding = max(decoding, following * self._chunk_token_bytes(load.longest_tokens))
         # Looking at a picture goes on over steps that decode, and holds what it has of it meanwhile.
-        reading += self._beside_bytes(load)
         return self._held_bytes(load) + max(reading, decoding + self._looking_bytes(load))
 
     def fits(self, load: Load) -> bool:

@@ -61,6 +61,24 @@ def test_chunks_shrink_to_what_is_left():
     assert not memory.fits(Load((Group(1, 2001 - LEAST_CHUNK_TOKENS),), 900))
 
 
+def test_rows_that_share_a_pass_with_a_chunk_need_their_part_of_it():
+    """Their activations are there with the chunk's: admission counts both, and a chunk leaves them room."""
+    facts = tiny_facts(
+        layers=(FULL,),
+        capacity_step_tokens=1,
+        weights_bytes=0,
+        budget_bytes=20_000,
+        transient_bytes_per_token=10,
+    )
+    apart, beside = (
+        MemoryModel(msgspec.structs.replace(facts, reads_beside=shares), 512) for shares in (False, True)
+    )
+    load = Load((Group(4, 400),), prompt_tokens=900)
+    assert apart.chunk_tokens(load) - beside.chunk_tokens(load) == 4
+    assert beside.needed_bytes(load) - apart.needed_bytes(load) == 4 * 10
+    assert apart.spare_bytes(load, 300) - beside.spare_bytes(load, 300) == 4 * 10
+
+
 def test_without_transients_the_setting_is_the_only_cap():
     """A model that measured none is not divided by."""
     model = tiny_facts(transient_bytes_per_token=0, transient_bytes_per_token_and_context=0)
