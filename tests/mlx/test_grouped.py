@@ -1,29 +1,22 @@
 """Rows of unlike length decode together, and none is made as long as another."""
 
-from pathlib import Path
 from typing import cast
 
 import mlx.core as mx
 import pytest
 from msgspec import structs
-from tests.scaffolding.families import DEVICE, VOCABULARY, write_random_model
+from tests.scaffolding.families import VOCABULARY
 from tests.scaffolding.memory import held_bytes
-from tests.scaffolding.timings import UNMEASURED
 
 from allod.core.ids import SequenceId
 from allod.core.sampling import Sampling
 from allod.core.step import Join, Prefill, StepPlan
-from allod.device.choose import choose
 from allod.runner import caches
 from allod.runner.batch import Batch, Group
 from allod.runner.grouped import GroupedLayer, Masks, Pieces, Span, gather
-from allod.runner.load import load
 from allod.runner.network import Extent
-from allod.runner.probe import measure, with_groups
 from allod.runner.sampling import Sampler, SamplerRow
-from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
-from allod.runner.trials import Trials
 
 pytestmark = pytest.mark.mlx
 
@@ -32,18 +25,9 @@ BOUNDS = (16, 64)
 GREEDY = Sampling(temperature=0.0)
 
 
-@pytest.fixture(scope="module")
-def runner_parts(tmp_path_factory: pytest.TempPathFactory):
-    folder: Path = tmp_path_factory.mktemp("grouped") / "llama"
-    write_random_model("llama", folder)
-    loaded = load(folder, RunnerSettings(), choose(DEVICE), BUDGET_BYTES, UNMEASURED)
-    loaded = with_groups(loaded, Trials())
-    return loaded, measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048)
-
-
-def grown_bytes(runner_parts, bounds: tuple[int, ...], lengths: tuple[int, ...]) -> int:
+def grown_bytes(grouped_llama, bounds: tuple[int, ...], lengths: tuple[int, ...]) -> int:
     """What rows hold that decode together, their prompts as long as this."""
-    loaded, facts = runner_parts
+    loaded, facts = grouped_llama
     runner = MlxRunner(loaded.network, structs.replace(facts, group_bounds_tokens=bounds))
     before = held_bytes(runner)
     rows = tuple(SequenceId(place) for place in range(len(lengths)))
@@ -55,16 +39,16 @@ def grown_bytes(runner_parts, bounds: tuple[int, ...], lengths: tuple[int, ...])
     return held_bytes(runner) - before
 
 
-def test_a_long_row_does_not_make_short_ones_long(runner_parts) -> None:
+def test_a_long_row_does_not_make_short_ones_long(grouped_llama) -> None:
     """Eight short rows beside a long one hold what they hold without it, not each as much as that."""
     short, long = (5, 9, 3, 12, 7, 6, 8, 10), 1000
     alone, beside = (
-        grown_bytes(runner_parts, BOUNDS, short),
-        grown_bytes(runner_parts, BOUNDS, (*short, long)),
+        grown_bytes(grouped_llama, BOUNDS, short),
+        grown_bytes(grouped_llama, BOUNDS, (*short, long)),
     )
     one_long, padded = (
-        grown_bytes(runner_parts, BOUNDS, (long,)),
-        grown_bytes(runner_parts, (), (*short, long)),
+        grown_bytes(grouped_llama, BOUNDS, (long,)),
+        grown_bytes(grouped_llama, (), (*short, long)),
     )
     assert beside < 1.25 * (alone + one_long)
     assert padded > 3 * beside

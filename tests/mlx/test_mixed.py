@@ -1,31 +1,20 @@
 """A chunk and the rows that decode beside it are read in one pass, and say what they say in two."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from contextlib import AbstractContextManager, nullcontext
 
-import mlx.core as mx
 import pytest
 from msgspec import structs
-from tests.scaffolding.families import DEVICE, VOCABULARY, write_random_model
-from tests.scaffolding.timings import UNMEASURED
+from tests.scaffolding.families import VOCABULARY
 
-from allod.core.ids import SegmentId, SequenceId, TokenId
-from allod.core.pictures import Digest
+from allod.core.ids import SegmentId, SequenceId
 from allod.core.sampling import Sampling
-from allod.core.step import Join, Keep, ModelFacts, Prefill, Restore, Shown, StepPlan
-from allod.device.choose import choose
-from allod.runner.caches import RowState
-from allod.runner.features import Features
-from allod.runner.load import load
-from allod.runner.network import Network, NetworkAround, Reading
-from allod.runner.probe import measure, with_groups
-from allod.runner.settings import RunnerSettings
+from allod.core.step import Join, Keep, ModelFacts, Prefill, Restore, StepPlan
+from allod.runner.loaded import LoadedModel
+from allod.runner.network import Network, NetworkWithin
 from allod.runner.step import MlxRunner
-from allod.runner.trials import Trials
 
 pytestmark = pytest.mark.mlx
 
-BUDGET_BYTES = 2**31
 GREEDY = Sampling(temperature=0.0)
 ROW, OTHER = SequenceId(1), SequenceId(2)
 FIRST = tuple((5 * place) % VOCABULARY for place in range(12))
@@ -33,33 +22,21 @@ SECOND = tuple((3 * place + 2) % VOCABULARY for place in range(40))
 CHUNK = 16
 
 
-class Counting(NetworkAround):
+class Counting(NetworkWithin):
     """A network that counts passes."""
 
     passes = 0
 
-    def logits(self, tokens: mx.array, state: RowState, places: mx.array | None = None) -> mx.array:
+    def within(self, rows: int, *, decodes: bool) -> AbstractContextManager[object]:
+        """Every pass asks once."""
         self.passes += 1
-        return super().logits(tokens, state, places)
-
-    def read(
-        self,
-        tokens: Sequence[TokenId],
-        reading: Reading,
-        shown: Sequence[Shown],
-        gallery: Mapping[Digest, Features],
-    ) -> None:
-        self.passes += 1
-        super().read(tokens, reading, shown, gallery)
+        return nullcontext()
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Network, ModelFacts]:
-    folder: Path = tmp_path_factory.mktemp("mixed") / "llama"
-    write_random_model("llama", folder)
-    loaded = load(folder, RunnerSettings(), choose(DEVICE), BUDGET_BYTES, UNMEASURED)
-    loaded = with_groups(loaded, Trials())
-    return loaded.network, measure(loaded, choose(DEVICE), BUDGET_BYTES, 2048)
+def model(grouped_llama: tuple[LoadedModel, ModelFacts]) -> tuple[Network, ModelFacts]:
+    loaded, facts = grouped_llama
+    return loaded.network, facts
 
 
 def text_of(model: tuple[Network, ModelFacts], *, beside: bool, keeps: bool = False) -> tuple[list[int], int]:
@@ -85,7 +62,10 @@ def text_of(model: tuple[Network, ModelFacts], *, beside: bool, keeps: bool = Fa
     for _ in range(4):
         said += [each.token for each in runner.launch(StepPlan(decode=(ROW, OTHER))).collect().sampled]
     if keeps:
-        parts = tuple((SegmentId(start), min(CHUNK, 39 - start)) for start in range(0, 39, CHUNK))
+        parts = tuple(
+            (SegmentId(start), min(CHUNK, len(SECOND) - 1 - start))
+            for start in range(0, len(SECOND) - 1, CHUNK)
+        )
         again = SequenceId(3)
         runner.launch(StepPlan(release=(ROW, OTHER), restore=(Restore(again, parts),))).collect()
         joined = Join(again, ((again, GREEDY),), SECOND[-1], ())

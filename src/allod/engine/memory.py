@@ -98,8 +98,7 @@ class MemoryModel:
     def needed_bytes(self, load: Load) -> int:
         """Weights, state, pictures and activations, with prefill chunks as small as they may become."""
         least = min(LEAST_CHUNK_TOKENS, self._max_chunk_tokens, load.prompt_tokens - 1)
-        reading = max(least, load.span_tokens) * self._chunk_token_bytes(load.prompt_tokens)
-        reading += self._beside_bytes(load)
+        reading = self._reading_bytes(load, max(least, load.span_tokens))
         decoding = self._decoding_bytes(load)
         if self._facts.draft and load.rows:
             following = min(LEAST_CHUNK_TOKENS, self._max_chunk_tokens, load.longest_tokens)
@@ -113,8 +112,8 @@ class MemoryModel:
 
     def spare_bytes(self, load: Load, chunk_tokens: int) -> int:
         """What a load leaves of the budget if chunks of its prompt are as large as this."""
-        reading_bytes = chunk_tokens * self._chunk_token_bytes(load.prompt_tokens) + self._beside_bytes(load)
-        return self._facts.budget_bytes - max(self.needed_bytes(load), self._held_bytes(load) + reading_bytes)
+        reading_bytes = self._held_bytes(load) + self._reading_bytes(load, chunk_tokens)
+        return self._facts.budget_bytes - max(self.needed_bytes(load), reading_bytes)
 
     def chunk_tokens(self, load: Load) -> int:
         """The largest prefill chunk for which the load stays within the budget; call it if it `fits`."""
@@ -129,6 +128,10 @@ class MemoryModel:
         sight = self._facts.sight
         pictures_bytes = sight.cache_bytes if sight else 0
         return self._facts.weights_bytes + rows_bytes + load.parked_bytes + pictures_bytes + load.kept_bytes
+
+    def _reading_bytes(self, load: Load, chunk_tokens: int) -> int:
+        """Activations of a pass that reads such a chunk."""
+        return chunk_tokens * self._chunk_token_bytes(load.prompt_tokens) + self._beside_bytes(load)
 
     def _decoding_bytes(self, load: Load) -> int:
         return sum(group.rows * self._chunk_token_bytes(group.longest_tokens) for group in load.groups)

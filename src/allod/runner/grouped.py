@@ -35,7 +35,31 @@ class Span:
     tokens: int = 1
 
 
-Spans = Sequence[Span]
+class Spans:
+    """The tokens of a pass, (N, ...), as the groups have them one after the other.
+
+    Args:
+        each: of every group.
+    """
+
+    def __init__(self, each: Sequence[Span]) -> None:
+        self.each = each
+        self.cuts = list(accumulate(span.rows * span.tokens for span in each))[:-1]
+
+    def cut(self, whole: mx.array) -> list[mx.array]:
+        """What each group has, (B, H, T, D), of (N, H, 1, D)."""
+        return self._turned(mx.split(whole, self.cuts, axis=0))
+
+    def join(self, parts: Sequence[mx.array]) -> mx.array:
+        """The inverse of `cut`."""
+        return mx.concatenate(self._turned(parts))
+
+    def _turned(self, parts: Sequence[mx.array]) -> list[mx.array]:
+        """(T, H, 1, D) of a chunk's tokens <-> (1, H, T, D); rows of one token stay as they are."""
+        return [
+            part if span.tokens == 1 else part.swapaxes(0, 2)
+            for part, span in zip(parts, self.each, strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +107,16 @@ class GroupedLayer:
         """Which keys each group's tokens attend to."""
         masks = [
             layer.make_mask(count * span.tokens, return_array=return_array, window_size=window_size)
-            for layer, span in zip(self._layers, self._spans, strict=True)
+            for layer, span in zip(self._layers, self._spans.each, strict=True)
         ]
         return Masks(masks) if any(mask is not None for mask in masks) else None
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[Pieces, Pieces]:
         """Take in every token; what each group attends to."""
-        held = [
-            layer.update_and_fetch(own_keys, own_values)
-            for layer, own_keys, own_values in zip(
-                self._layers, _cut(keys, self._spans), _cut(values, self._spans), strict=True
-            )
-        ]
-        return Pieces([each for each, _ in held], self._spans), Pieces(
-            [each for _, each in held], self._spans
-        )
+        parts = zip(self._layers, self._spans.cut(keys), self._spans.cut(values), strict=True)
+        held = [layer.update_and_fetch(own_keys, own_values) for layer, own_keys, own_values in parts]
+        held_keys, held_values = zip(*held, strict=True)
+        return Pieces(held_keys, self._spans), Pieces(held_values, self._spans)
 
 
 class GroupedArrays:
@@ -162,7 +181,7 @@ class GroupedNetwork(NetworkAround):
             return super().logits(tokens, state, places)
 
 
-def gather(states: Sequence[RowState], spans: Spans, positions: Sequence[int]) -> RowState:
+def gather(states: Sequence[RowState], spans: Sequence[Span], positions: Sequence[int]) -> RowState:
     """What stands for the states of several groups while they share a pass.
 
     Args:
@@ -170,33 +189,17 @@ def gather(states: Sequence[RowState], spans: Spans, positions: Sequence[int]) -
         spans: which tokens it has; recurrent layers want one of each row.
         positions: of each token, in the order of the groups.
     """
-    offsets = mx.array(positions, dtype=mx.int32)
-    return cast("RowState", [_grouped(layers, spans, offsets) for layers in zip(*states, strict=True)])
+    whole, offsets = Spans(spans), mx.array(positions, dtype=mx.int32)
+    return cast("RowState", [_grouped(layers, whole, offsets) for layers in zip(*states, strict=True)])
 
 
 def _grouped(
     layers: Sequence[kinds.LayerCache], spans: Spans, offsets: mx.array
 ) -> GroupedLayer | GroupedArrays:
     if kind_of(layers[0]) == RECURRENT:
-        rows = [span.rows for span in spans]
-        return GroupedArrays([cast("kinds.ArraysCache", layer) for layer in layers], rows, _cuts(spans))
+        rows = [span.rows for span in spans.each]
+        return GroupedArrays([cast("kinds.ArraysCache", layer) for layer in layers], rows, spans.cuts)
     return GroupedLayer(layers, spans, offsets)
-
-
-def _cuts(spans: Spans) -> list[int]:
-    """Where each group but the first begins among the tokens."""
-    return list(accumulate(span.rows * span.tokens for span in spans))[:-1]
-
-
-def _cut(whole: mx.array, spans: Spans) -> list[mx.array]:
-    """What each group has, (B, H, T, D), of (N, H, 1, D)."""
-    parts = mx.split(whole, _cuts(spans), axis=0)
-    return [_turned(part, span) for part, span in zip(parts, spans, strict=True)]
-
-
-def _turned(part: mx.array, span: Span) -> mx.array:
-    """(T, H, 1, D) of a chunk's tokens <-> (1, H, T, D); rows of one token stay as they are."""
-    return part if span.tokens == 1 else part.swapaxes(0, 2)
 
 
 def _each_for_itself(whole: Attention) -> Attention:
@@ -214,10 +217,10 @@ def _each_for_itself(whole: Attention) -> Attention:
         if not isinstance(k, Pieces) or not isinstance(v, Pieces) or isinstance(mask, mx.array):
             raise TypeError("rows in groups attend to what their caches hold, behind masks of these")
         masks = mask.each if isinstance(mask, Masks) else [mask] * len(k.each)
-        parts = zip(_cut(q, k.spans), k.each, v.each, masks, strict=True)
+        parts = zip(k.spans.cut(q), k.each, v.each, masks, strict=True)
         mixed = [
             whole(own, keys, values, scale=scale, mask=seen, **more) for own, keys, values, seen in parts
         ]
-        return mx.concatenate([_turned(part, span) for part, span in zip(mixed, k.spans, strict=True)])
+        return k.spans.join(mixed)
 
     return cast("Attention", attend)

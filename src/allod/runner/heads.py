@@ -72,10 +72,10 @@ def _scores(
     network: Network,
     tokens: mx.array,
     state: RowState,
-    chosen: Callable[[mx.array], mx.array],
+    chosen: _Choose,
     vocabulary: int,
 ) -> mx.array:
-    """Score what is chosen of what comes into the last product; chosen of that again, it is the same."""
+    """Score what is chosen of what comes into the last product, (R, V)."""
 
     def through(layer: nn.Module, inputs: mx.array) -> mx.array:
         is_last = cast("nn.Linear", layer).weight.shape[0] == vocabulary

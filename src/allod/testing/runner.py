@@ -312,22 +312,18 @@ class FakeRunner:
 
     def _chunk_bytes(self, prefills: Sequence[Prefill]) -> int:
         """What reading takes for the time being."""
-        each, context = (
-            self._facts.transient_bytes_per_token,
-            self._facts.transient_bytes_per_token_and_context,
-        )
         lengths = [(len(prefill.tokens), self._states[prefill.state].length) for prefill in prefills]
-        return sum(tokens * (each + context * before) for tokens, before in lengths)
+        return sum(tokens * self._token_bytes(before) for tokens, before in lengths)
 
     def _beside_bytes(self, plan: StepPlan) -> int:
         """What rows take that are read in one pass with chunks."""
         if not (self._facts.reads_beside and plan.prefill and plan.decode):
             return 0
-        each, context = (
-            self._facts.transient_bytes_per_token,
-            self._facts.transient_bytes_per_token_and_context,
-        )
-        return sum(each + context * row.history.length for row in self._rows.values())
+        return sum(self._token_bytes(row.history.length) for row in self._rows.values())
+
+    def _token_bytes(self, context_tokens: int) -> int:
+        facts = self._facts
+        return facts.transient_bytes_per_token + facts.transient_bytes_per_token_and_context * context_tokens
 
     def _require_budget(self, transient_bytes: int) -> None:
         held_bytes, budget_bytes = self._held_bytes(), self._facts.budget_bytes

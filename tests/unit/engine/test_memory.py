@@ -13,6 +13,14 @@ from allod.testing.models import TINY_DRAFT, tiny_facts
 
 FULL = LayerState("full", 2, bytes_per_token=10, fixed_bytes=0, window_tokens=None)
 SLIDING = LayerState("sliding", 2, bytes_per_token=3, fixed_bytes=7, window_tokens=100)
+TIGHT = tiny_facts(
+    layers=(FULL,),
+    capacity_step_tokens=1,
+    weights_bytes=0,
+    budget_bytes=20_000,
+    transient_bytes_per_token=10,
+)
+"""Every byte counts: no weights, no rounding."""
 
 
 def test_a_row_is_rounded_up_and_windows_stop_growing():
@@ -47,14 +55,7 @@ def test_need_is_weights_and_state_and_the_larger_transient():
 
 def test_chunks_shrink_to_what_is_left():
     """The chunk cap is the budget that state and weights leave, and never above the setting."""
-    model = tiny_facts(
-        layers=(FULL,),
-        capacity_step_tokens=1,
-        weights_bytes=0,
-        budget_bytes=20_000,
-        transient_bytes_per_token=10,
-    )
-    memory = MemoryModel(model, 512)
+    memory = MemoryModel(TIGHT, 512)
     assert memory.chunk_tokens(Load((Group(1, 1000),), 900)) == 512
     assert memory.chunk_tokens(Load((Group(1, 1600),), 900)) == 400
     assert memory.fits(Load((Group(1, 2000 - LEAST_CHUNK_TOKENS),), 900))
@@ -63,15 +64,8 @@ def test_chunks_shrink_to_what_is_left():
 
 def test_rows_that_share_a_pass_with_a_chunk_need_their_part_of_it():
     """Their activations are there with the chunk's: admission counts both, and a chunk leaves them room."""
-    facts = tiny_facts(
-        layers=(FULL,),
-        capacity_step_tokens=1,
-        weights_bytes=0,
-        budget_bytes=20_000,
-        transient_bytes_per_token=10,
-    )
     apart, beside = (
-        MemoryModel(msgspec.structs.replace(facts, reads_beside=shares), 512) for shares in (False, True)
+        MemoryModel(msgspec.structs.replace(TIGHT, reads_beside=shares), 512) for shares in (False, True)
     )
     load = Load((Group(4, 400),), prompt_tokens=900)
     assert apart.chunk_tokens(load) - beside.chunk_tokens(load) == 4
