@@ -306,7 +306,7 @@ def test_prompts_join_with_their_last_chunks_beside_rows(batching: Runner, make_
 
 def draft(runner: Runner, sequence: int, tokens: Sequence[TokenId]) -> list[TokenId]:
     """What a step says that reads a draft."""
-    plan = StepPlan(decode=ids(sequence), draft=Draft(SequenceId(sequence), tuple(tokens)))
+    plan = StepPlan(decode=ids(sequence), drafts=(Draft(SequenceId(sequence), tuple(tokens)),))
     result = runner.launch(plan).collect()
     assert result.seconds > 0
     return said([result], sequence)

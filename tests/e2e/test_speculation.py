@@ -1,5 +1,6 @@
 """Speculation as clients see it: the same text, in fewer steps."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,12 @@ def drafts(server: RunningServer) -> tuple[int, int]:
     return model["drafted_tokens"], model["accepted_tokens"]
 
 
+def texts_at_once(server: RunningServer, asked: list[list[Any]], **sampling: Any) -> list[str]:
+    """Answers that decode together."""
+    with ThreadPoolExecutor(len(asked)) as pool:
+        return list(pool.map(lambda messages: text_of(server, messages, **sampling), asked))
+
+
 def texts_of(server: RunningServer) -> list[str]:
     """What repeats and what does not, at temperature 0, and with a seed."""
     return [
@@ -55,3 +62,15 @@ def test_text_is_the_same_and_drafts_were_used(
     with running_server(starter_home, tmp_path / "log", "engine.speculation=off") as server:
         assert texts_of(server) == found
         assert drafts(server) == (0, 0)
+
+
+def test_answers_that_decode_together_are_drafted_together(starter_server: RunningServer) -> None:
+    """Three say what each says alone, and what is accepted of drafts is no small part of what was alone."""
+    asked = [
+        [*REPEATING[:2], {"role": "user", "content": f"{ASKED['content']} {place}"}] for place in range(3)
+    ]
+    start = drafts(starter_server)[1]
+    alone = [text_of(starter_server, messages, temperature=0) for messages in asked]
+    between = drafts(starter_server)[1]
+    assert texts_at_once(starter_server, asked, temperature=0) == alone
+    assert drafts(starter_server)[1] - between > (between - start) / 2

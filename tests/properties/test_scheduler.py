@@ -15,7 +15,7 @@ from allod.core.step import DraftFacts, LayerState, Restore, StepPlan
 from allod.engine.scheduler import Occupancy, Scheduler
 from allod.engine.settings import EngineSettings
 from allod.testing.models import TINY_DRAFT, tiny_facts
-from allod.testing.runner import FakeRunner
+from allod.testing.runner import FakeRunner, FakeSpeech
 
 CONTEXT = 120
 SLIDING = LayerState("sliding", 2, bytes_per_token=4, fixed_bytes=5, window_tokens=24)
@@ -30,6 +30,9 @@ DEAR_DRAFT = DraftFacts(
     reading_seconds_per_token=0.0,
     saying_seconds=0.0,
 )
+
+REPEATING = (7, 8, 9, 10, 11) * 4 + (1, 2, 8, 9, 10, 12) + (7, 8, 9, 10, 11) * 20
+"""What rows say whose drafts are right for a while, and then are not."""
 
 SAMPLINGS = st.builds(
     Sampling,
@@ -91,6 +94,12 @@ class Planned(Record):
         return self.is_living and not self.submit.batch
 
 
+def drafted_of(plan: StepPlan) -> dict[SequenceId, int]:
+    """How many tokens each row reads behind its last one."""
+    guessed = {plan.guess.sequence: plan.guess.length} if plan.guess and plan.guess.length else {}
+    return guessed | {draft.sequence: len(draft.tokens) for draft in plan.drafts}
+
+
 class EngineMachine(RuleBasedStateMachine):
     """Every rule is something a gateway or the loop can do, in any order."""
 
@@ -108,6 +117,7 @@ class EngineMachine(RuleBasedStateMachine):
         bounds=st.sampled_from([(), (4, 16)]),
         draft=st.sampled_from([None, TINY_DRAFT, TINY_DRAFT, DEAR_DRAFT]),
         misses_every=st.sampled_from([None, 1, 3, 7]),
+        script=st.sampled_from([(), (), REPEATING]),
     )
     def start(
         self,
@@ -124,6 +134,7 @@ class EngineMachine(RuleBasedStateMachine):
         bounds: tuple[int, ...],
         draft: DraftFacts | None,
         misses_every: int | None,
+        script: tuple[int, ...],
     ) -> None:
         facts = tiny_facts(
             vocabulary=VOCABULARY,
@@ -152,7 +163,8 @@ class EngineMachine(RuleBasedStateMachine):
         )
         self.facts = facts
         self.scheduler = Scheduler(facts, limits)
-        self.runner = FakeRunner(facts, misses_every=misses_every)
+        self.script = script
+        self.runner = FakeRunner(facts, speech=FakeSpeech(script), misses_every=misses_every)
         self.records: dict[SequenceId, Planned] = {}
         self.started: dict[tuple[TenantId, bool], list[SequenceId]] = {}
         self.again: set[SequenceId] = set()
@@ -193,7 +205,9 @@ class EngineMachine(RuleBasedStateMachine):
         assert len(command.tokens) + answer.max_tokens <= CONTEXT
         for sequence, sampling in zip(command.sequences, command.samplings, strict=True):
             state = command.sequences[0] if self.facts.batchable else sequence
-            self.records[sequence] = Planned(command, sampling, answer.max_tokens, state=state)
+            self.records[sequence] = Planned(
+                command, sampling, answer.max_tokens, script=self.script, state=state
+            )
 
     @rule(pick=st.integers(0, 99), whole=st.booleans())
     def cancel(self, pick: int, whole: bool) -> None:
@@ -325,9 +339,10 @@ class EngineMachine(RuleBasedStateMachine):
 
     def note_rows(self, plan: StepPlan) -> None:
         """No row is run past its limit, and what is held was reserved."""
+        drafted = drafted_of(plan)
         for sequence in plan.decode:
             record = self.records[sequence]
-            record.planned += 1 + plan.drafted_tokens
+            record.planned += 1 + drafted.get(sequence, 0)
             assert record.planned <= record.max_tokens
         occupancy = self.scheduler.occupancy()
         assert self.runner.kept_bytes == occupancy.prefix_bytes
@@ -368,8 +383,7 @@ class EngineMachine(RuleBasedStateMachine):
             is_stop = record.tokens[-1] in record.submit.stop_tokens
             is_full = len(record.tokens) == record.max_tokens
             assert emission.finish == ("stop" if is_stop else "length" if is_full else None)
-        if plan.drafted_tokens:
-            (sequence,) = plan.decode
+        for sequence in drafted_of(plan):
             self.records[sequence].planned = len(self.records[sequence].tokens)
         restored = sum(isinstance(step, Restore) for step in plan.restore)
         assert len(stepped.progress) <= restored + len(plan.prefill)

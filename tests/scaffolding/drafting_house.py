@@ -38,7 +38,7 @@ class House:
 
     @property
     def drafts(self) -> list[StepPlan]:
-        return [plan for plan in self.plans if plan.draft]
+        return [plan for plan in self.plans if plan.drafts]
 
     @property
     def guesses(self) -> list[StepPlan]:

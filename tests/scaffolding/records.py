@@ -12,7 +12,11 @@ VOCABULARY = 13
 
 @dataclass
 class Record:
-    """One sequence: what was asked, what it said, and how it ended."""
+    """One sequence: what was asked, what it said, and how it ended.
+
+    Attributes:
+        script: what rows say instead of hashes, to the end.
+    """
 
     submit: Submit
     sampling: Sampling
@@ -20,10 +24,15 @@ class Record:
     tokens: list[int] = field(default_factory=list[int])
     finish: str | None = None
     cancelled: bool = False
+    script: tuple[int, ...] = ()
 
     @cached_property
     def whole(self) -> tuple[int, ...]:
         """All that it will have said, whatever else is in the batch; looked at behind every rule."""
+        if self.script:
+            said = self.script[: self.max_tokens]
+            ends = [place for place, token in enumerate(said) if token in self.submit.stop_tokens]
+            return said[: ends[0] + 1] if ends else said
         return expected_tokens(
             self.submit.tokens,
             self.sampling,

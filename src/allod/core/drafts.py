@@ -1,4 +1,4 @@
-"""What a row may say next: looked up by the engine, or said by a smaller model in the runner."""
+"""What rows may say next: looked up by the engine, or said by a smaller model in the runner."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from allod.core.ids import SequenceId, TokenId
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What the only row of a step may say next: it reads these tokens behind its last one, all in one step.
+    """What a row may say next: it reads these tokens, one or more, behind its last one, all in one step.
 
     The row takes them as its own as long as each is what it would have said, and says one more.
     """

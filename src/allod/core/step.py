@@ -166,8 +166,9 @@ class StepPlan:
         keep_read: what is done about segments once these are read, in this order.
         join: states that become rows: those that were read before this step, and those that its chunks end.
         decode: every row of the batch after all that.
-        draft: of the only row, where the step does nothing else and no other is on its way. The next step is
-            launched when this one is collected.
+        drafts: of one or more of the rows, where the step does nothing else and no other is on its way. The
+            next step is launched when this one is collected. Beside other rows only where the model
+            `reads_beside`.
         guess: of the only row; one that says something is to the step what a draft is, and there is no draft
             beside it. One that only reads may be in a step behind another, which reads no prompt.
         encode: the picture that is looked at; a step has chunks or this, not both.
@@ -182,15 +183,15 @@ class StepPlan:
     keep_read: tuple[PrefixStep, ...] = ()
     join: tuple[Join, ...] = ()
     decode: tuple[SequenceId, ...] = ()
-    draft: Draft | None = None
+    drafts: tuple[Draft, ...] = ()
     guess: Guess | None = None
     prefill: tuple[Prefill, ...] = ()
     encode: Encode | None = None
 
     @property
     def drafted_tokens(self) -> int:
-        """How many tokens its row reads behind the last one."""
-        return len(self.draft.tokens) if self.draft else self.guess.length if self.guess else 0
+        """How many tokens rows read behind their last ones."""
+        return sum(len(draft.tokens) for draft in self.drafts) + (self.guess.length if self.guess else 0)
 
     @property
     def is_empty(self) -> bool:
@@ -241,8 +242,8 @@ class StepResult:
     """What a step produced.
 
     Attributes:
-        sampled: one entry per row of the plan's `decode`, in that order; with a draft, one for each token
-            that its row said.
+        sampled: one entry per row of the plan's `decode`, in that order; of a row with a draft, one for each
+            token that it said.
         seconds: how long the device was busy with this step, waiting for earlier steps excluded.
         encoded: what became of the plan's `encode`.
     """
@@ -321,7 +322,8 @@ class ModelFacts(msgspec.Struct, frozen=True):
         pads_chunks: chunks of a prompt are brought to few lengths (`shapes`); others cost more.
         reads_together: chunks of several prompts can be read as one.
         scores_chunks: a prompt's last chunk scores its first token too, so that it should join in that step.
-        reads_beside: chunks are read in one pass with the rows that decode, which holds activations of both.
+        reads_beside: chunks are read in one pass with the rows that decode, which holds activations of both;
+            drafts of several rows too.
         group_bounds_tokens: rows decode in groups by the length of their prompts, each padded for itself: the
             longest of each group but the last. Empty where all are padded to the longest.
         chunk_tokens: length of a chunk that was read to see what it takes; 0 where none was.

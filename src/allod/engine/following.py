@@ -4,13 +4,13 @@ It reads in pieces beside the row's own steps, which are held up by no more than
 guesses are then read by the row; of what it said itself it keeps what the row took.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from allod.core.drafts import Guess
 from allod.core.ids import TokenId
 from allod.core.step import DraftFacts
 from allod.engine.pacing import PrefillPacer
-from allod.engine.payoff import Bet, Payoff, Trust
+from allod.engine.payoff import Bet, Costs, Payoff, Trust
 from allod.engine.sequence import Choice
 
 GUESS_TOKENS = (1, 3, 7, 15)
@@ -22,8 +22,8 @@ AHEAD_TOKENS = 16
 _LEAST_COMING_TOKENS = 32
 """An answer is believed to go on for as long as it has lasted, and for so many tokens in any case."""
 
-ChunkCap = Callable[[Choice], int]
-"""How many tokens beside a row memory allows to be read at once."""
+ChunkCap = Callable[[Sequence[Choice]], int]
+"""How many tokens beside rows memory allows to be read at once."""
 
 
 class Following:
@@ -41,17 +41,23 @@ class Following:
         self._chunk_cap = chunk_cap
         self._of: Choice | None = None
         self._read_tokens = 0
-        self.payoff = Payoff(GUESS_TOKENS, Trust.ONCE_WON, facts.saying_seconds)
+        costs = Costs(facts.saying_seconds, forgives_first=True)
+        self.payoff = Payoff(GUESS_TOKENS, Trust.ONCE_WON, costs)
 
     def forget(self) -> None:
         """The runner has forgotten what was read."""
         self._of = None
 
+    def pass_plain(self) -> None:
+        """A token was said without its help."""
+        self.payoff.pass_plain()
+        self.payoff.costs.pass_plain()
+
     def length(self, choice: Choice, plain_seconds: float) -> int:
         """How much it should guess of a row now; 0 for nothing, also while too much is unread."""
         if self._unread(choice) > AHEAD_TOKENS:
             return 0
-        return self._bet(choice, plain_seconds).length
+        return self._bet(choice, plain_seconds).drafted
 
     def guess(self, choice: Choice, length: int) -> Guess:
         """Read what is unread of a row that has landed, and guess."""
@@ -61,14 +67,14 @@ class Following:
         """Read a piece of what is unread; None where that is little, or is not believed to pay."""
         unread = self._unread(choice)
         bet = self._bet(choice, plain_seconds)
-        if unread <= AHEAD_TOKENS or not bet.length:
+        if unread <= AHEAD_TOKENS or not bet.lengths:
             return None
         coming = min(max(choice.generated, _LEAST_COMING_TOKENS), choice.job.max_tokens - choice.generated)
         saved_seconds = coming * plain_seconds * (1 - 1 / bet.gain)
         if unread * self._facts.reading_seconds_per_token > saved_seconds:
             return None
         most = self._pacer.draft_tokens(
-            cap_tokens=self._chunk_cap(choice), context_tokens=self._start(choice)
+            cap_tokens=self._chunk_cap([choice]), context_tokens=self._start(choice)
         )
         return self._go_on(choice, min(unread, most), 0) if most > 0 else None
 

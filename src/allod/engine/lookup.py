@@ -4,28 +4,32 @@ Saxena 2023, "Prompt lookup decoding". Answers that quote, edit or rewrite what 
 long parts of it word for word.
 """
 
-from collections.abc import Iterable
+from array import array
+from collections.abc import Sequence
 
 from allod.core.ids import TokenId
 
 _GRAM = 3
 """Tokens that must agree before what followed them is believed."""
 
+_UINT32 = "I"
+
 
 class Lookup:
     """A text that grows, and where else in it the same was said before.
+
+    It is kept as bytes and searched, which takes some ten microseconds for thousands of tokens. An index
+    would take a hundred bytes for each token, and some time for each of a prompt before anything is said.
 
     Args:
         tokens: what is there already.
     """
 
-    def __init__(self, tokens: Iterable[TokenId] = ()) -> None:
-        self._tokens: list[TokenId] = []
-        self._ends: dict[tuple[TokenId, ...], int] = {}
-        self._at: int | None = None
+    def __init__(self, tokens: Sequence[TokenId] = ()) -> None:
+        self._tokens = array(_UINT32, tokens)
+        self._bytes = bytearray(self._tokens.tobytes())
+        self._at = self._latest_place()
         self._run = 0
-        for token in tokens:
-            self.add(token)
 
     def __len__(self) -> int:
         """How many tokens it has."""
@@ -33,26 +37,39 @@ class Lookup:
 
     @property
     def run(self) -> int:
-        """How many tokens in a row came as they were expected."""
+        """How many tokens in a row were added as they were expected."""
         return self._run
 
     def add(self, token: TokenId) -> None:
         """Take in the next token: go on with what was expected, or look for another place."""
         is_expected = self._at is not None and self._tokens[self._at] == token
         self._tokens.append(token)
-        gram = tuple(self._tokens[-_GRAM:])
+        self._bytes += self._tokens[-1:].tobytes()
         if self._at is not None and is_expected:
             self._at += 1
             self._run += 1
         else:
-            # The latest place is the most alike: a loop in an answer, or the draft before this one.
-            self._at = self._ends.get(gram) if len(gram) == _GRAM else None
+            self._at = self._latest_place()
             self._run = 0
-        if len(gram) == _GRAM:
-            self._ends[gram] = len(self._tokens)
 
     def expected(self, most: int) -> tuple[TokenId, ...]:
         """What would follow, at most so many; empty where nothing like it was said before."""
         if self._at is None:
             return ()
         return tuple(self._tokens[self._at : self._at + most])
+
+    def _latest_place(self) -> int | None:
+        """What stands behind the same tokens as the last ones, where they were said before.
+
+        The latest such place is the most alike: a loop in an answer, or the draft before this one.
+        """
+        if len(self) <= _GRAM:
+            return None
+        each = self._tokens.itemsize
+        gram, end = self._bytes[-_GRAM * each :], len(self._bytes) - each
+        while (found := self._bytes.rfind(gram, 0, end)) >= 0:
+            if found % each == 0:
+                return found // each + _GRAM
+            # Bytes of two tokens can look like one: what is sought ends before.
+            end = found + len(gram) - 1
+        return None

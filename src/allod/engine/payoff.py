@@ -1,7 +1,8 @@
 """Whether drafts of one kind pay, learned from those that came back; after losses they rest.
 
-A step that reads k tokens of a draft behind the last one makes up to k + 1 tokens, and costs more than a
-plain step: how much more depends on the device and on who makes the draft.
+A step that reads k tokens of a draft behind a row's last one makes up to k + 1 tokens of it, and costs more
+than a plain step: how much more depends on the device and on who makes the draft. All rows of a step wait
+for the drafts of each, so they are bet on together.
 """
 
 from collections.abc import Sequence
@@ -51,105 +52,136 @@ class Trust(Enum):
     ONCE_WON = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Bet:
-    """The length of draft that is believed to be best, and how many times as fast tokens then come.
+class Costs:
+    """What steps take by how much is drafted in them.
 
-    With a length of 0 none is believed to be faster than plain steps.
+    Args:
+        token_seconds: what making a token of a draft takes, as far as is known before any was tried.
+        forgives_first: the first step with so much drafted may have waited for what is made once.
     """
 
-    length: int = 0
+    def __init__(self, token_seconds: float = 0.0, *, forgives_first: bool = False) -> None:
+        self._token_seconds = token_seconds
+        self._forgives_first = forgives_first
+        self._seconds: dict[tuple[int, int], float] = {}
+        self._plain_steps = 0
+
+    def expect(self, plain_seconds: float, drafted: int, rows: int = 1) -> float:
+        """Seconds of a step; of one that was never tried, by the nearest with less drafts that was.
+
+        Args:
+            plain_seconds: what one without drafts takes.
+            drafted: tokens of all its drafts.
+            rows: how many decode.
+        """
+        tried = [each for among, each in self._seconds if among == rows and each <= drafted]
+        nearest = max(tried, default=0)
+        known_seconds = self._seconds.get((rows, nearest), plain_seconds)
+        return known_seconds + (drafted - nearest) * self._token_seconds
+
+    def learn(self, seconds: float, plain_seconds: float, drafted: int, rows: int = 1) -> None:
+        """A step with drafts took so long; the rest is as for `expect`."""
+        self._plain_steps = 0
+        before = self._seconds.get((rows, drafted))
+        if before is None and self._forgives_first:
+            seconds = min(seconds, self.expect(plain_seconds, drafted, rows))
+        self._seconds[rows, drafted] = learned(before, seconds)
+
+    def pass_plain(self) -> None:
+        """A step was taken without drafts; after many, what they cost is to be found out anew.
+
+        It may be another by then: a first one may have waited for kernels to be compiled, and the machine may
+        have been busy when it was measured what making them takes.
+        """
+        self._plain_steps += 1
+        if self._plain_steps > LONGEST_REST_TOKENS:
+            self._seconds.clear()
+            self._token_seconds /= 2
+            self._plain_steps = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Bet:
+    """How long drafts should be, and how many times as fast tokens then come.
+
+    Attributes:
+        lengths: of each draft that could be made; 0 for none. Empty where none is believed to gain anything.
+        gain: over plain steps, of all rows together.
+    """
+
+    lengths: tuple[int, ...] = ()
     gain: float = 1.0
+
+    @property
+    def drafted(self) -> int:
+        """Tokens of all drafts."""
+        return sum(self.lengths)
 
 
 class Payoff:
-    """What drafts of one kind cost and bring.
+    """What drafts of one kind bring.
 
     Args:
         lengths: those that are tried, the shortest first.
         trust: what a loss says.
-        token_seconds: what making a token of a draft takes, as far as is known before any was tried.
+        costs: what steps with such drafts take; of other rows' drafts too.
     """
 
-    def __init__(self, lengths: Sequence[int], trust: Trust, token_seconds: float = 0.0) -> None:
-        self._lengths = lengths
+    def __init__(self, lengths: Sequence[int], trust: Trust, costs: Costs) -> None:
+        self.lengths = lengths
+        self.costs = costs
         self._trust = trust
-        self._token_seconds = token_seconds
-        self._seconds: dict[int, float] = {}
         self._acceptance = FIRST_ACCEPTANCE
         self._is_trusted = False
         self._rest_tokens = FIRST_REST_TOKENS
         self._resting = 0
-        self._plain_tokens = 0
         self._lost_seconds = 0.0
-        self.drafted_tokens = 0
-        self.accepted_tokens = 0
-
-    @property
-    def longest(self) -> int:
-        """The longest draft that is tried."""
-        return self._lengths[-1]
 
     @property
     def rests(self) -> bool:
         """Whether none is made for a while."""
         return self._resting > 0
 
+    def expected(self, length: int) -> float:
+        """Tokens that a row with such a draft is believed to say in a step: 1 + p + p^2 + ... + p^k."""
+        return sum(self._acceptance**place for place in range(length + 1))
+
     def bet(self, plain_seconds: float, most_tokens: int) -> Bet:
-        """How long a draft should be.
+        """How long a draft of the only row should be.
 
         Args:
             plain_seconds: what a step without takes.
             most_tokens: a longer one cannot be.
         """
-        best, least_gain = Bet(), 1.0 if self._trust is Trust.NEVER else LEAST_GAIN
-        for length in self._lengths:
-            gain = self._expected(length) * plain_seconds / self._cost(length, plain_seconds)
-            if length <= most_tokens and gain > max(best.gain, least_gain):
-                best = Bet(length, gain)
-        return best
+        least_gain = 1.0 if self._trust is Trust.NEVER else LEAST_GAIN
+        return best_bet([(self, most_tokens)], 1, plain_seconds, least_gain=least_gain)
 
     def pass_plain(self) -> None:
         """A token was said without a draft of this kind."""
         self._resting = max(0, self._resting - 1)
-        self._plain_tokens += 1
-        if self._plain_tokens > LONGEST_REST_TOKENS:
-            # What drafts cost may be another now: a first one may have waited for kernels to be compiled, and
-            # the machine may have been busy when it was measured what making them takes.
-            self._seconds.clear()
-            self._token_seconds /= 2
-            self._plain_tokens = 0
 
     def lose(self, seconds: float) -> None:
         """Something was spent on drafts that are yet to come."""
         self._lost_seconds += seconds
 
-    def land(self, drafted: int, said: int, seconds: float, plain_seconds: float) -> None:
+    def land(self, drafted: int, said: int, lost_seconds: float, plain_seconds: float) -> None:
         """Learn from a draft that came back.
 
         Args:
             drafted: its length.
-            said: how many tokens the step made: the accepted ones and one more.
-            seconds: what it took.
+            said: how many tokens the row said: the accepted ones and one more.
+            lost_seconds: how much longer these took than they would have without; negative if less long.
             plain_seconds: what a step without takes.
         """
-        self._plain_tokens = 0
-        if drafted not in self._seconds and self._trust is Trust.ONCE_WON:
-            # The first of a length may have waited for what is made once.
-            seconds = min(seconds, self._cost(drafted, plain_seconds))
-        accepted = said - 1
-        self.drafted_tokens += drafted
-        self.accepted_tokens += accepted
-        self._seconds[drafted] = learned(self._seconds.get(drafted), seconds)
         # Of k tokens a were accepted: each as likely as p = a / (a + 1), all of them as likely as they come.
+        accepted = said - 1
         latest = 1.0 if accepted == drafted else accepted / (accepted + 1)
         self._acceptance += (latest - self._acceptance) * _WEIGHT
-        lost_seconds = self._seconds[drafted] - said * plain_seconds
         self._lost_seconds = max(0.0, self._lost_seconds + lost_seconds)
         if lost_seconds <= 0:
             self._rest_tokens = FIRST_REST_TOKENS
             self._is_trusted = self._trust is Trust.ONCE_WON
-        elif not (self._is_trusted and self.bet(plain_seconds, self.longest).length):
+        elif not (self._is_trusted and self.bet(plain_seconds, self.lengths[-1]).lengths):
             self._rest(plain_seconds)
 
     def _rest(self, plain_seconds: float) -> None:
@@ -164,12 +196,45 @@ class Payoff:
         self._acceptance = FIRST_ACCEPTANCE
         self._is_trusted = False
 
-    def _expected(self, length: int) -> float:
-        """Tokens that a step with such a draft is believed to make: 1 + p + p^2 + ... + p^k."""
-        return sum(self._acceptance**place for place in range(length + 1))
 
-    def _cost(self, length: int, plain_seconds: float) -> float:
-        """Seconds of a step with such a draft; of one that was never tried, by the nearest that was."""
-        nearest = max((tried for tried in self._seconds if tried <= length), default=0)
-        known_seconds = self._seconds.get(nearest, plain_seconds)
-        return known_seconds + (length - nearest) * self._token_seconds
+def best_bet(
+    drafts: Sequence[tuple[Payoff, int]],
+    rows: int,
+    plain_seconds: float,
+    *,
+    least_gain: float = 1.0,
+    most_drafted: int | None = None,
+) -> Bet:
+    """How long each draft of a step should be, so that the tokens of all its rows come fastest.
+
+    Args:
+        drafts: those that could be made, of rows of their own, and how long each can be; all of one kind.
+        rows: how many decode, with drafts or without.
+        plain_seconds: what a step without drafts takes.
+        least_gain: what must be believed to be gained.
+        most_drafted: tokens of all drafts; None for any number.
+    """
+    best = Bet()
+    if not drafts:
+        return best
+    first, _ = drafts[0]
+    for longest in first.lengths:
+        lengths = tuple(_fitting(payoff.lengths, min(longest, most)) for payoff, most in drafts)
+        bet = Bet(lengths, _gain(drafts, lengths, rows, plain_seconds))
+        fits = most_drafted is None or bet.drafted <= most_drafted
+        if bet.drafted and fits and bet.gain > max(best.gain, least_gain):
+            best = bet
+    return best
+
+
+def _gain(
+    drafts: Sequence[tuple[Payoff, int]], lengths: Sequence[int], rows: int, plain_seconds: float
+) -> float:
+    more = sum(payoff.expected(length) - 1 for (payoff, _), length in zip(drafts, lengths, strict=True))
+    seconds = drafts[0][0].costs.expect(plain_seconds, sum(lengths), rows)
+    return (1 + more / rows) * plain_seconds / seconds
+
+
+def _fitting(lengths: Sequence[int], most: int) -> int:
+    """The longest that is not too long; 0 where all are."""
+    return max((length for length in lengths if length <= most), default=0)

@@ -94,7 +94,7 @@ class Scheduler:
             self._pacer.observe(beside=Beside.NOBODY, chunk_tokens=tokens, seconds=seconds)
         self._looking = Looking(facts.sight, self._pacer)
         self._speculation = Speculation(
-            facts, self._pacer, self._beside_row_tokens, is_wanted=settings.speculation == "auto"
+            facts, self._pacer, self._beside_rows_tokens, is_wanted=settings.speculation == "auto"
         )
         self._prefixes = Prefixes(facts, settings, self._pacer, self._spare_bytes, archive)
         self._chunks = Chunks(facts, self._pacer, self._looking, self._prefixes)
@@ -169,7 +169,7 @@ class Scheduler:
 
     def plan(self) -> StepPlan:
         """The next step. Empty when there is nothing to do before more is known."""
-        if self._speculation.is_flying or self._speculation.waits(self._alone()):
+        if self._speculation.is_flying or self._speculation.waits(self._decoding()):
             return StepPlan()
         keep = self._keep_leaving()
         release = [sequence for lane in self._lanes for sequence in lane.release()]
@@ -188,7 +188,7 @@ class Scheduler:
         restore = self._prefixes.take()
         plan = self._join_read(plan)
         plan = replace(plan, release=tuple(release), restore=restore)
-        plan = self._speculation.add(plan, self._alone(), is_first=not self._flights)
+        plan = self._speculation.add(plan, self._decoding(), is_first=not self._flights)
         self._flights += not plan.is_empty
         return plan
 
@@ -203,16 +203,16 @@ class Scheduler:
                 emissions.append(self._emit(choice, sampled, now_seconds))
         return Stepped(tuple(emissions), self._prefixes.resumed(plan) + self._chunks.progress(plan))
 
-    def _alone(self) -> Choice | None:
-        """The only choice that lives, if its row is the only one."""
-        first, second = self._lanes
-        if len(first.living) + len(second.living) != 1 or len(first.rows) + len(second.rows) != 1:
-            return None
-        return next((row for row in self._running.rows.values() if row.is_living), None)
+    def _decoding(self) -> list[Choice]:
+        """The choices that decode, where that is all there is: nobody waits, and no row is yet to leave."""
+        rows = list(self._running.rows.values())
+        living = sum(len(lane.living) for lane in self._lanes)
+        is_all = living == len(rows) == sum(len(lane.rows) for lane in self._lanes)
+        return rows if is_all and all(row.is_living for row in rows) else []
 
     def _learn(self, plan: StepPlan, result: StepResult) -> None:
         """What the step cost, and what it saw."""
-        if self._speculation.observe(plan, result):
+        if self._speculation.observe(plan, result, self._decoding()):
             return
         if result.encoded is None or not self._looking.commit(result.encoded):
             self._chunks.observe(plan, result.seconds)
@@ -324,9 +324,10 @@ class Scheduler:
         rows_bytes = sum(self._memory.batch_bytes(lane.occupied()) for lane in self._lanes)
         return rows_bytes + self._memory.draft_bytes(self._load(None).longest_tokens)
 
-    def _beside_row_tokens(self, choice: Choice) -> int:
-        """How many tokens may be read at once beside a row that decodes alone."""
-        load = replace(self._load(None), prompt_tokens=choice.job.full_tokens)
+    def _beside_rows_tokens(self, choices: Sequence[Choice]) -> int:
+        """How many tokens may be read at once beside rows that decode, and behind them."""
+        longest = max(choice.job.full_tokens for choice in choices)
+        load = replace(self._load(None), prompt_tokens=longest)
         return self._memory.chunk_tokens(replace(load, kept_bytes=self._prefixes.used_bytes))
 
     def _make_room_for_chunks(self) -> None:

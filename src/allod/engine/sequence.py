@@ -13,6 +13,7 @@ from allod.core.ids import RequestId, SequenceId, TenantId, TokenId
 from allod.core.pictures import Digest, PictureSpan
 from allod.core.sampling import Sampling
 from allod.core.step import Join, Prefill, Shown
+from allod.engine.trail import Trail
 from allod.prefix.keys import outside
 
 Finish = Literal["stop", "length"]
@@ -49,6 +50,7 @@ class Choice:
         planned: decode steps planned; runs ahead of `generated` by the step in flight.
         said: tokens that came back.
         flows: whether its reader is used to tokens that come one after the other.
+        trail: where its text may go on; None until somebody asks.
     """
 
     sequence: SequenceId
@@ -58,6 +60,7 @@ class Choice:
     planned: int = 0
     said: list[TokenId] = field(default_factory=list[TokenId])
     flows: bool = False
+    trail: Trail | None = None
 
     @property
     def generated(self) -> int:

@@ -15,20 +15,32 @@ from allod.runner.grouped import Span
 from allod.runner.network import Extent, Source
 from allod.runner.sampling import Sampler
 
+_STEPS_APART = 32
+"""A row that was given no draft for so many steps is padded with others of its length again."""
+
 
 @dataclass(slots=True)
 class Group:
-    """Rows that are padded to one length.
+    """Rows that are padded to one length, or one that stands apart because it reads drafts.
 
     Attributes:
         place: which group; those of a batch are in this order.
         rows: how many.
         state: of a single row unbatched, of several batched.
+        apart: the row, where it stands apart from the others of its place.
+        undrafted_steps: for how many steps it has.
     """
 
     place: int
     rows: int
     state: RowState
+    apart: SequenceId | None = None
+    undrafted_steps: int = 0
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Rows of one key are padded together."""
+        return self.place, -1 if self.apart is None else self.apart
 
     def take_in(self, other: Group) -> None:
         """Append the rows of another group, which is of no use afterwards."""
@@ -46,7 +58,8 @@ class Group:
 
     def row(self, row: int) -> Group:
         """A copy of one row."""
-        return Group(self.place, 1, caches.take(self.state, row) if self.rows > 1 else self.state)
+        state = caches.take(self.state, row) if self.rows > 1 else self.state
+        return Group(self.place, 1, state, self.apart, self.undrafted_steps)
 
     def _batched(self) -> RowState:
         return caches.merge([self.state]) if self.rows == 1 else self.state
@@ -127,6 +140,33 @@ class Batch:
         self.drop(wanted)
         return taken
 
+    def set_apart(self, drafted: Collection[SequenceId]) -> None:
+        """Let rows end where they do, not where others do: those that read drafts in this step."""
+        rows = [row for row, sequence in enumerate(self.sequences) if sequence in drafted]
+        joint = [self._row(row) for row in rows if self._place(row)[0].rows > 1]
+        self.drop([row.sequences[0] for row in joint])
+        for row in joint:
+            row.groups[0].apart = row.sequences[0]
+            self.append(row)
+        for row, sequence in enumerate(self.sequences):
+            if sequence in drafted:
+                self._place(row)[0].undrafted_steps = 0
+
+    def settle(self) -> None:
+        """A step went by: rows that stood apart for long without a draft are padded with others again."""
+        for group in self.groups:
+            group.undrafted_steps += 1
+        long_apart = [
+            group for group in self.groups if group.apart is not None and group.undrafted_steps > _STEPS_APART
+        ]
+        if not long_apart:
+            return
+        for group in long_apart:
+            group.apart = None
+        order = _order(self.groups)
+        self._unite(())
+        self._pick(order)
+
     def source(self, sequence: SequenceId) -> Source:
         """A row, to keep a part of."""
         row = self.sequences.index(sequence)
@@ -138,14 +178,19 @@ class Batch:
         self.last = tokens
         self.extents = [extent.more(count) for extent in self.extents]
 
+    def advance_each(self, tokens: mx.array, counts: Sequence[int]) -> None:
+        """Each row has read so many tokens; otherwise as `advance`."""
+        self.last = tokens
+        self.extents = [extent.more(count) for extent, count in zip(self.extents, counts, strict=True)]
+
     def _unite(self, others: Sequence[Group]) -> None:
-        own = {group.place: group for group in self.groups}
-        for group in others:
-            if group.place in own:
-                own[group.place].take_in(group)
+        own: dict[tuple[int, int], Group] = {}
+        for group in (*self.groups, *others):
+            if group.key in own:
+                own[group.key].take_in(group)
             else:
-                own[group.place] = group
-        self.groups = [own[place] for place in sorted(own)]
+                own[group.key] = group
+        self.groups = [own[key] for key in sorted(own)]
 
     def _pick(self, rows: Sequence[int]) -> None:
         """Let all but the states be those of these rows, in this order."""
@@ -186,5 +231,5 @@ def _of_one_offset(state: RowState) -> RowState:
 
 def _order(groups: Sequence[Group]) -> list[int]:
     """Where rows come from when those of a group stand together, each group's in the order they had."""
-    places = [group.place for group in groups for _ in range(group.rows)]
-    return sorted(range(len(places)), key=places.__getitem__)
+    keys = [group.key for group in groups for _ in range(group.rows)]
+    return sorted(range(len(keys)), key=keys.__getitem__)

@@ -148,8 +148,13 @@ def keep(batch: RowState, rows: Sequence[int]) -> None:
 
 
 def take(batch: RowState, row: int) -> RowState:
-    """One row of a batched state, unbatched."""
-    return [layer.extract(row) for layer in batch]
+    """One row of a batched state, unbatched, with room up to where buffers end that grew in steps."""
+    state = [layer.extract(row) for layer in batch]
+    for leaf in _growing(state):
+        keys, values = _arrays_of(leaf)
+        if room := -keys.shape[2] % leaf.step:
+            leaf.keys, leaf.values = _joined((keys,), room), _joined((values,), room)
+    return state
 
 
 def arrays(state: RowState) -> list[object]:

@@ -8,8 +8,8 @@ from typing import cast
 
 import mlx.core as mx
 
-from allod.core.ids import SequenceId
-from allod.core.step import Encoded, Sampled, StepResult
+from allod.core.ids import SequenceId, TokenId
+from allod.core.step import Encoded, Sampled, Scores, StepResult
 from allod.runner.sampling import Choice, SamplerRow, scores_of
 
 
@@ -46,7 +46,12 @@ class MlxFlight:
         tokens = cast("list[int]", self.choice.tokens.tolist())
         scores = scores_of(self.choice, self.rows)
         sampled = {
-            sequence: Sampled(sequence, token, score, cut=row.follower is not None and row.follower.is_lost)
+            sequence: said(sequence, token, score, row)
             for sequence, token, score, row in zip(self.sequences, tokens, scores, self.rows, strict=True)
         }
         return tuple(sampled[sequence] for sequence in self.wanted)
+
+
+def said(sequence: SequenceId, token: TokenId, scores: Scores | None, row: SamplerRow) -> Sampled:
+    """What a row said, and whether its grammar was lost by then."""
+    return Sampled(sequence, token, scores, cut=row.follower is not None and row.follower.is_lost)

@@ -14,7 +14,7 @@ import mlx.core as mx
 
 from allod.core.sampling import Sampling
 from allod.core.step import Scores
-from allod.runner.masks import Allowed, Follower
+from allod.runner.masks import Allowed, Follower, allowed
 
 _MASK = 2**64 - 1
 _UNIFORM_BITS = 24
@@ -119,19 +119,32 @@ class Sampler:
         self.rows = [self.rows[index] for index in indices]
         self._columns = None
 
-    def choose(self, logits: mx.array, allowed: Allowed | None = None) -> Choice:
+    def choose_behind(self, last: mx.array, logits: mx.array) -> Choice:
+        """Pick the next token of every row, among those that its grammar allows.
+
+        Args:
+            last: (B,) the tokens before, which grammars may not have read yet.
+            logits: (B, V), see `choose`.
+        """
+        followers = [row.follower for row in self.rows]
+        if any(followers):
+            # The device works on this step while the host reads the tokens of the last one.
+            mx.async_eval(logits)
+        return self.choose(logits, allowed(followers, last, self.vocabulary))
+
+    def choose(self, logits: mx.array, permit: Allowed | None = None) -> Choice:
         """Pick the next token of every row.
 
         Args:
             logits: (B, V), any floating dtype, as the model gave them.
-            allowed: what grammars allow; log probabilities are the model's all the same.
+            permit: what grammars allow; log probabilities are the model's all the same.
         """
         logits = logits.astype(mx.float32)
         columns = self._columns or _Columns.of(self.rows, self.vocabulary)
         self._columns = columns
         adjusted = self._penalise(logits, columns)
-        if allowed is not None:
-            adjusted = allowed.of(adjusted)
+        if permit is not None:
+            adjusted = permit.of(adjusted)
         tokens = mx.argmax(adjusted, axis=-1)
         if columns.any_sampled:
             tokens = mx.where(columns.greedy, tokens, self._draw(adjusted, columns))

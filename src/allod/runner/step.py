@@ -28,10 +28,10 @@ from allod.core.step import (
 from allod.runner import caches, mixed, together
 from allod.runner.batch import Batch, Group
 from allod.runner.drafting import Drafter
-from allod.runner.drafts import read_draft
+from allod.runner.drafts import read_draft, read_drafts
 from allod.runner.flight import MlxFlight
 from allod.runner.gallery import Gallery
-from allod.runner.masks import Follower, Masks, allowed
+from allod.runner.masks import Follower, Masks
 from allod.runner.network import Following, Network, Reading, Source
 from allod.runner.prefixes import PrefixShelf
 from allod.runner.sampling import Choice, Sampler, SamplerRow
@@ -103,8 +103,11 @@ class MlxRunner:
         worked += self._obey(plan.restore)
         if self._drafter is not None:
             worked += self._drafter.follow(plan)
+        if plan.drafted_tokens and len(plan.decode) > 1:
+            return read_drafts(plan, self._batch, self._network, started)
         if plan.drafted_tokens:
             return read_draft(plan, self._batch, self._network, self._places(), self._drafter, started)
+        self._batch.settle()
         scored, decoded = self._prefill(plan, worked)
         sources = {
             step.source: self._source(step.source) for step in plan.keep_read if isinstance(step, Keep)
@@ -369,12 +372,7 @@ class MlxRunner:
     def _choose(self, logits: mx.array) -> Choice:
         batch = self._batch
         assert batch.last is not None
-        followers = [row.follower for row in batch.sampler.rows]
-        if any(followers):
-            # The device works on this step while the host reads the tokens of the last one.
-            mx.async_eval(logits)
-        permit = allowed(followers, batch.last, self._facts.vocabulary)
-        choice = batch.sampler.choose(logits, permit)
+        choice = batch.sampler.choose_behind(batch.last, logits)
         batch.advance(choice.tokens)
         mx.async_eval(choice.arrays)
         return choice

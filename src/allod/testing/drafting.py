@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from allod.core.drafts import Guess
 from allod.core.ids import SequenceId, TokenId
-from allod.core.step import LayerState, ModelFacts
+from allod.core.step import LayerState, ModelFacts, StepPlan
 from allod.testing.contract import require
 from allod.testing.history import History
 
@@ -83,3 +83,19 @@ class FakeDrafter:
     def settle(self, guess: Guess, accepted: int) -> None:
         """Keep of what it said and read what the row took."""
         self._history.cut(self._history.length - max(0, guess.length - 1 - accepted))
+
+
+def require_drafts(plan: StepPlan, facts: ModelFacts) -> None:
+    """What the port says of a step with drafts or a guess.
+
+    Raises:
+        ContractViolation: it is not so.
+    """
+    named = [draft.sequence for draft in plan.drafts]
+    require(len(named) == len(set(named)) and not (named and plan.guess), "a row reads one draft")
+    require(not (plan.prefill or plan.encode or plan.join), "a step with a draft does nothing else")
+    require(not facts.undrafted_because, "states of this model cannot take a draft back")
+    require(all(draft.tokens for draft in plan.drafts), "a draft is of one token or more")
+    require(set(named) <= set(plan.decode), "a draft is of a row")
+    alone = len(plan.decode) == 1
+    require(alone or facts.reads_beside, "a draft beside rows, which this model reads each by itself")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from allod.core.drafts import Guess
 from allod.core.ids import SequenceId, TokenId
 from allod.core.pictures import Digest, PictureSpan, Tensor
 from allod.core.ports import Archive, Flight
@@ -27,7 +28,7 @@ from allod.core.step import (
 )
 from allod.testing.contract import require
 from allod.testing.costs import FakeCosts
-from allod.testing.drafting import FakeDrafter, state_bytes
+from allod.testing.drafting import FakeDrafter, require_drafts, state_bytes
 from allod.testing.flights import FakeFlight, Landing
 from allod.testing.history import History, folded
 from allod.testing.pictures import FakeGallery, seen_as
@@ -158,8 +159,8 @@ class FakeRunner:
         for join in plan.join:
             self._join(join)
         self._require_batch(plan.decode)
-        transient_bytes += self._read_beside(plan)
-        sampled = self._read_draft(plan) if plan.drafted_tokens else self._decode_all(plan.decode)
+        transient_bytes += self._read_beside(plan) + self._draft_bytes(plan)
+        sampled = self._read_drafts(plan) if plan.drafted_tokens else self._decode_all(plan.decode)
         states = [prefill.state for prefill in plan.prefill]
         require(len(states) == len(set(states)), "a step reads two chunks of one prompt")
         require(not plan.prefill or plan.encode is None, "a step reads chunks or looks at a picture")
@@ -262,26 +263,33 @@ class FakeRunner:
         self._require_tokens(guess.tokens)
         return self._drafter.read(guess, self._rows[guess.sequence].history)
 
-    def _read_draft(self, plan: StepPlan) -> tuple[Sampled, ...]:
-        draft, guess = plan.draft, plan.guess
-        require(draft is None or guess is None, "a row reads one draft")
-        (sequence,) = plan.decode
-        require(not draft or draft.sequence == sequence, "a draft is of the only row")
-        require(not (plan.prefill or plan.encode or plan.join), "a step with a draft does nothing else")
+    def _read_drafts(self, plan: StepPlan) -> tuple[Sampled, ...]:
+        require_drafts(plan, self._facts)
         require(self._landing.launched == self._landing.collected, "a draft behind a step on its way")
-        require(not self._facts.undrafted_because, "states of this model cannot take a draft back")
-        row = self._rows[sequence]
-        tokens = draft.tokens if draft else ()
-        if guess:
-            tokens = self._drafter.say(guess, row.pending, row.said, partial(self._speak, row.sampling.seed))
+        drafts = {draft.sequence: draft.tokens for draft in plan.drafts}
+        if plan.guess:
+            return self._read_guess(plan.guess)
+        return tuple(
+            sampled
+            for sequence in plan.decode
+            for sampled in self._say_drafted(sequence, drafts.get(sequence, ()))
+        )
+
+    def _read_guess(self, guess: Guess) -> tuple[Sampled, ...]:
+        row = self._rows[guess.sequence]
+        speak = partial(self._speak, row.sampling.seed)
+        said = self._say_drafted(guess.sequence, self._drafter.say(guess, row.pending, row.said, speak))
+        self._drafter.settle(guess, len(said) - 1)
+        return said
+
+    def _say_drafted(self, sequence: SequenceId, tokens: Sequence[TokenId]) -> tuple[Sampled, ...]:
+        """What a row says behind its last token and each of these that is as it would have said."""
         self._require_tokens(tokens)
         said: list[Sampled] = []
         for token in (*tokens, None):
             said.append(self._decode(sequence))
             if said[-1].token != token:
                 break
-        if guess:
-            self._drafter.settle(guess, len(said) - 1)
         return tuple(said)
 
     def _speak(self, seed: int | None, history: History, said: int) -> TokenId:
@@ -320,6 +328,13 @@ class FakeRunner:
         if not (self._facts.reads_beside and plan.prefill and plan.decode):
             return 0
         return sum(self._token_bytes(row.history.length) for row in self._rows.values())
+
+    def _draft_bytes(self, plan: StepPlan) -> int:
+        """What rows take that read drafts."""
+        if not plan.drafts:
+            return 0
+        longest = max(row.history.length for row in self._rows.values())
+        return (plan.drafted_tokens + len(plan.decode)) * self._token_bytes(longest)
 
     def _token_bytes(self, context_tokens: int) -> int:
         facts = self._facts

@@ -41,11 +41,30 @@ def test_what_is_expected_stands_in_the_text(text: list[int]) -> None:
         assert all(text[place - 3 : place] != text[-3:] for place in range(3, len(text)))
 
 
+@given(TEXTS)
+def test_it_is_what_followed_the_latest_place(text: list[int]) -> None:
+    """Of several places where the same was said, the latest is taken."""
+    latest = [place for place in range(3, len(text)) if text[place - 3 : place] == text[-3:]][-1:]
+    assert Lookup(text).expected(5) == tuple(text[latest[0] : latest[0] + 5] if latest else ())
+
+
 @given(TEXTS, TEXTS)
-def test_it_grows_as_if_it_had_been_there(head: list[int], tail: list[int]) -> None:
-    """Token by token or at once is the same."""
-    grown = Lookup(head)
+def test_it_goes_on_where_it_was(head: list[int], tail: list[int]) -> None:
+    """While tokens come as they were expected, the place moves on with them, and they are counted."""
+    lookup = Lookup(head)
     for token in tail:
-        grown.add(token)
-    whole = Lookup([*head, *tail])
-    assert (grown.run, grown.expected(9), len(grown)) == (whole.run, whole.expected(9), len(whole))
+        run, expected = lookup.run, lookup.expected(2)
+        lookup.add(token)
+        if expected[:1] == (token,):
+            assert lookup.run == run + 1
+            assert lookup.expected(1) == expected[1:] or len(expected) == 1
+        else:
+            assert lookup.run == 0
+    assert len(lookup) == len(head) + len(tail)
+
+
+def test_bytes_of_two_tokens_are_no_token() -> None:
+    """A text is searched as bytes: what looks like the same tokens, but begins within one, is passed over."""
+    shifted = (0x100, 0x200, 0x300, 0)
+    assert Lookup((*shifted, 5, 1, 2, 3)).expected(1) == ()
+    assert Lookup((1, 2, 3, 9, *shifted, 5, 1, 2, 3)).expected(1) == (9,)

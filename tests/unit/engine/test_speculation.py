@@ -1,5 +1,8 @@
 """Drafts: only where they pay, and never another text."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,3 +121,70 @@ def test_what_a_draft_cost_is_forgotten_in_time() -> None:
     house.scheduler.submit(submission(max_tokens=3000), 0.0)
     house.run(10**4)
     assert len(house.drafts) > 3
+
+
+TOGETHER = {"reads_beside": True}
+
+
+def house_of(*requests: Mapping[str, object], **more: Any) -> House:
+    """Some that ask at once, where drafts of several rows share a pass."""
+    house = House(LOOP, **{"facts": TOGETHER, **more})
+    for place, request in enumerate(requests):
+        house.scheduler.submit(submission(**{"first": 10 * place, "max_tokens": 100, **request}), 0.0)
+    return house
+
+
+@pytest.mark.parametrize("rows", [2, 5])
+def test_rows_that_decode_together_are_given_drafts_in_one_step(rows: int) -> None:
+    """Each is given its own; they say what they would have said, in fewer steps."""
+    drafting, plain = house_of(*[{}] * rows), house_of(*[{}] * rows, speculation="off")
+    drafting.run()
+    plain.run()
+    assert drafting.said == plain.said
+    assert any(len(plan.drafts) == rows for plan in drafting.drafts)
+    assert len(drafting.plans) < len(plain.plans) / 2
+
+
+@pytest.mark.parametrize("after", range(0, 40, 3))
+def test_who_comes_or_goes_among_several_changes_no_text(after: int) -> None:
+    """A newcomer waits for the drafts that fly and no longer; who leaves with one on its way is released."""
+    house = house_of({}, {}, {})
+    for _ in range(after):
+        house.turn()
+    house.scheduler.submit(submission(first=50, max_tokens=60), 0.0)
+    for _ in range(after // 2):
+        house.turn()
+    house.scheduler.cancel((SequenceId(10),))
+    house.run()
+    for sequence, said in house.said.items():
+        count = 60 if sequence == 50 else 100
+        assert said == list(LOOP[: count if sequence != 10 else len(said)])
+    assert house.drafts
+    assert not house.runner.rows
+
+
+def test_a_row_that_can_have_none_decodes_beside_drafts() -> None:
+    """One with penalties says a token a step; the others say more."""
+    house = house_of({}, {"samplings": (Sampling(temperature=0.0, presence_penalty=0.5),)})
+    house.run()
+    assert {draft.sequence for plan in house.drafts for draft in plan.drafts} == {0}
+    assert any(len(plan.decode) == 2 for plan in house.drafts)
+    assert house.said == {SequenceId(place): list(LOOP[:100]) for place in (0, 10)}
+
+
+def test_several_rows_lose_little_where_drafts_are_dear() -> None:
+    """What a step takes longer is lost by all of its rows: each length is tried once."""
+    drafting, plain = house_of({}, {}, {}, costs=DEAR), house_of({}, {}, {}, costs=DEAR, speculation="off")
+    drafting.run()
+    plain.run()
+    assert 1 <= len([plan for plan in drafting.drafts if len(plan.decode) == 3]) <= 3
+    assert drafting.said == plain.said
+
+
+def test_drafts_are_no_longer_than_memory_allows() -> None:
+    """The activations of what is drafted are there beside the rows' states."""
+    state_bytes = 3 * 128 * 10
+    tight = {"transient_bytes_per_token": 100, "budget_bytes": 1000 + state_bytes + 100 * 16}
+    house = house_of(*[{"max_tokens": 120}] * 3, facts={**TOGETHER, **tight})
+    house.run()
+    assert 0 < max(plan.drafted_tokens for plan in house.drafts if len(plan.decode) == 3) <= 13

@@ -243,7 +243,7 @@ def guess(start: int = 0, tokens: tuple[int, ...] = (1, 2, 3), length: int = 1) 
         (StepPlan(decode=(ONE,), guess=guess(tokens=(1, 2, 3, 4), length=0)), "has not"),
         (StepPlan(decode=(ONE,), guess=guess(start=1, tokens=(2, 3))), "nothing was read"),
         (StepPlan(decode=(ONE,), guess=guess(), prefill=(Prefill(TWO, (1,)),)), "no prompt"),
-        (StepPlan(decode=(ONE,), guess=guess(), draft=Draft(ONE, (1,))), "one draft"),
+        (StepPlan(decode=(ONE,), guess=guess(), drafts=(Draft(ONE, (1,)),)), "one draft"),
         (StepPlan(decode=(ONE,), guess=guess(length=30)), "too short"),
     ],
 )
