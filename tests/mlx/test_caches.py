@@ -4,6 +4,7 @@ from typing import cast
 
 import mlx.core as mx
 from mlx_lm.models.cache import KVCache
+from tests.scaffolding.memory import active_bytes
 
 from allod.runner import caches
 from allod.runner.caches import RowState
@@ -27,7 +28,7 @@ def peak_bytes_of(rows: int) -> tuple[int, RowState]:
     """Bytes at most while rows are merged and appended to as many, beyond what they hold before."""
     batch, more = (caches.merge([state(row + 1) for row in range(rows)]) for _ in range(2))
     mx.eval(caches.arrays(batch), caches.arrays(more))
-    before = mx.get_active_memory()
+    before = active_bytes()
     mx.reset_peak_memory()
     caches.extend(batch, more, LAYER_BYTES)
     mx.eval(caches.arrays(batch))
@@ -47,7 +48,7 @@ def test_a_batch_grows_in_little_more_than_its_own_bytes() -> None:
 def test_rows_are_merged_in_little_more_than_their_own_bytes() -> None:
     """The states that come in are consumed as the batch is made."""
     states = [state(row) for row in range(6)]
-    before = mx.get_active_memory()
+    before = active_bytes()
     mx.reset_peak_memory()
     merged = caches.absorb(states, LAYER_BYTES)
     mx.eval(caches.arrays(merged))

@@ -4,10 +4,10 @@ import gc
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
 import pytest
 from msgspec import structs
 from tests.scaffolding.families import DEVICE, write_random_model
+from tests.scaffolding.memory import active_bytes
 from tests.scaffolding.timings import UNMEASURED
 
 from allod.core.sampling import Sampling
@@ -109,7 +109,7 @@ def test_one_that_does_not_fit_is_left_out(tmp_path: Path) -> None:
     _, facts = model(tmp_path / "m")
     write_random_model("llama", tmp_path / "d")
     gc.collect()
-    before_bytes = mx.get_active_memory()
+    before_bytes = active_bytes()
     size_bytes = (tmp_path / "d" / "model.safetensors").stat().st_size
     tight = structs.replace(facts, budget_bytes=int((facts.weights_bytes + size_bytes) / 0.75) - 1000)
     told, drafter = pair(tight, wishes(tmp_path / "d"))
@@ -119,7 +119,7 @@ def test_one_that_does_not_fit_is_left_out(tmp_path: Path) -> None:
     )
     assert budget in told.unpaired_because
     gc.collect()
-    assert mx.get_active_memory() <= before_bytes
+    assert active_bytes() <= before_bytes
 
 
 @pytest.mark.parametrize(

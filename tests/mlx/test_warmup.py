@@ -10,6 +10,7 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 from tests.scaffolding.families import DEVICE, write_random_model
+from tests.scaffolding.memory import active_bytes
 from tests.scaffolding.timings import UNMEASURED
 
 from allod.core.ports import Flight
@@ -71,14 +72,14 @@ def test_every_kind_of_step_is_taken_and_nothing_is_left(family: str) -> None:
     fractions: list[float] = []
     gc.collect()  # what earlier tests left must not be freed meanwhile
     mx.clear_cache()
-    before = mx.get_active_memory()
+    before = active_bytes()
     with attended() as pairs:
         warm_up(network, runner, CHUNK_TOKENS, ROWS, fractions.append)
     assert {(32, 32), (64, 64), (128, 128), (32, 512), (64, 512), (128, 512)} <= pairs
     assert [len(plan.decode) for plan in runner.plans if plan.decode] == [*range(1, ROWS + 1), 3, ROWS, 1]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
-    assert mx.get_active_memory() - before <= 64 * 2**10
+    assert active_bytes() - before <= 64 * 2**10
 
 
 def test_a_chunk_is_timed_and_forgotten() -> None:
@@ -86,12 +87,12 @@ def test_a_chunk_is_timed_and_forgotten() -> None:
     loaded = random_model("llama")
     gc.collect()  # what earlier tests left must not be freed meanwhile
     mx.clear_cache()
-    before = mx.get_active_memory()
+    before = active_bytes()
     tokens, seconds = time_chunk(loaded.network, 300)
     assert tokens in (32, 64, 128, 256)
     assert 0 < seconds < 60
     assert time_chunk(loaded.network, 20)[0] == 20
-    assert mx.get_active_memory() == before
+    assert active_bytes() == before
 
 
 def test_what_follows_one_row_takes_all_its_shapes() -> None:
@@ -99,11 +100,11 @@ def test_what_follows_one_row_takes_all_its_shapes() -> None:
     network = PaddedNetwork(random_model("llama").network)
     gc.collect()  # what earlier tests left must not be freed meanwhile
     mx.clear_cache()
-    before = mx.get_active_memory()
+    before = active_bytes()
     with attended() as pairs:
         warm_up_alone(network, CHUNK_TOKENS, CONTEXT_TOKENS)
     assert {(32, 32), (64, 64), (128, 128), (32, 512), (64, 512), (128, 512), (1, 256), (1, 512)} <= pairs
-    assert mx.get_active_memory() - before <= 64 * 2**10
+    assert active_bytes() - before <= 64 * 2**10
 
 
 def test_saying_is_timed_and_forgotten() -> None:
@@ -111,6 +112,6 @@ def test_saying_is_timed_and_forgotten() -> None:
     network = random_model("llama").network
     gc.collect()  # what earlier tests left must not be freed meanwhile
     mx.clear_cache()
-    before = mx.get_active_memory()
+    before = active_bytes()
     assert 0 < time_saying(network) < 60
-    assert mx.get_active_memory() == before
+    assert active_bytes() == before
