@@ -112,6 +112,28 @@ def test_rows_move_to_another_batch_and_back(wanted: set[int]) -> None:
     assert [(group.place, group.rows) for group in batch.groups] == [(0, 2), (1, 1), (2, 3)]
 
 
+@pytest.mark.parametrize("drafted", [{4}, {2}, {1, 6}, {2, 5}, {1, 3, 6}, {1, 2, 3, 4, 5, 6}])
+def test_rows_stand_apart_while_they_read_drafts_and_for_a_while(drafted: set[int]) -> None:
+    """Each has a state of its own, and is in its group again when others read drafts and it long did not."""
+    batch, sequences = batch_of(*ROWS), {SequenceId(row) for row in drafted}
+    batch.set_apart(sequences)
+    apart = [group for group in batch.groups if group.apart is not None]
+    assert {group.apart for group in apart} <= sequences
+    assert all(group.rows == 1 for group in apart)
+    assert all(batch.source(sequence).row is None for sequence in sequences)
+    for _ in range(32):
+        batch.settle()
+        assert len([group for group in batch.groups if group.apart is not None]) == len(apart)
+    still = min(sequences)
+    batch.set_apart([still])
+    batch.settle()
+    assert {group.apart for group in batch.groups} <= {None, still}
+    for _ in range(32):
+        batch.settle()
+    assert [(group.place, group.rows) for group in batch.groups] == [(0, 2), (1, 1), (2, 3)]
+    assert sorted(held(batch)) == [(row, row, row, row) for row in range(1, 7)]
+
+
 def test_a_layer_gives_each_group_its_own() -> None:
     """Keys, values, masks and positions of each group are what its own cache would have said."""
     batch = batch_of(*ROWS)

@@ -188,3 +188,13 @@ def test_drafts_are_no_longer_than_memory_allows() -> None:
     house = house_of(*[{"max_tokens": 120}] * 3, facts={**TOGETHER, **tight})
     house.run()
     assert 0 < max(plan.drafted_tokens for plan in house.drafts if len(plan.decode) == 3) <= 13
+
+
+def test_what_is_a_loss_to_all_rows_is_no_gain() -> None:
+    """A draft that says three tokens more in twice the time rests, where two other rows wait for it."""
+    others = {"samplings": (Sampling(temperature=0.0, presence_penalty=0.5),)}
+    costs = FakeCosts(decode_seconds=0.01, prefill_seconds_per_token=0.004)
+    house = house_of({}, others, others, costs=costs)
+    house.run()
+    first, second = [at for at, plan in enumerate(house.plans) if plan.drafts and len(plan.decode) == 3][:2]
+    assert second - first > 8
