@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -135,12 +136,52 @@ MESSAGES: dict[str, Body] = {
     "thinking": {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 8},
     "format": {"output_config": {"format": {"type": "json_schema", "schema": PLACE}}},
 }
+CHAT = {"messages": TURNS, "temperature": 0, "max_tokens": 40}
+COMPLETION = {"temperature": 0}
+RESPONSE = {"input": ASK, "temperature": 0, "max_output_tokens": 40}
+MESSAGE = {"messages": TURNS[1:], "temperature": 0, "max_tokens": 40}
+WITH_USAGE = {"stream_options": {"include_usage": True}}
+"""What a stream has to be asked for in the first two dialects."""
+
+DIALECTS: dict[str, tuple[Body, Body, dict[str, Body]]] = {
+    "/v1/chat/completions": (CHAT, WITH_USAGE, CHATS),
+    "/v1/completions": (COMPLETION, WITH_USAGE, COMPLETIONS),
+    "/v1/responses": (RESPONSE, {}, RESPONSES),
+    "/v1/messages": (MESSAGE, {}, MESSAGES),
+}
+"""By path: what all cases have in common, what is added for a stream, and the cases."""
+
+AT_ONCE = 8
+"""Rows that share a pass take little longer than one alone."""
+
+Answers = dict[tuple[str, str], tuple[Future[Any], Future[list[Any]]]]
+"""By path and case: the whole answer, and the events of the stream."""
 
 
 @pytest.fixture(scope="module")
 def http(starter_server: RunningServer) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=starter_server.base_url, timeout=60) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def answers(http: httpx2.Client) -> Iterator[Answers]:
+    """All that the cases ask, which is asked several at once before the first of them is looked at."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {
+            (path, name): (
+                pool.submit(whole, http, path, {"model": STARTER_NAME, **common, **own}),
+                pool.submit(streamed, http, path, {"model": STARTER_NAME, **common, **own, **more}),
+            )
+            for path, (common, more, cases) in DIALECTS.items()
+            for name, own in cases.items()
+        }
+        pool.shutdown(cancel_futures=True)
+
+
+def both(answers: Answers, path: str, name: str) -> tuple[Any, list[Any]]:
+    first, second = answers[path, name]
+    return first.result(), second.result()
 
 
 def whole(http: httpx2.Client, path: str, body: Body) -> Any:
@@ -226,18 +267,16 @@ def assert_same(one: Answer, other: Answer) -> None:
 
 
 @pytest.mark.parametrize("name", CHATS)
-def test_chat(http: httpx2.Client, name: str) -> None:
+def test_chat(answers: Answers, name: str) -> None:
     """Chat completions: shapes of whole and chunk, and the law."""
-    body = {"model": STARTER_NAME, "messages": TURNS, "temperature": 0, "max_tokens": 40, **CHATS[name]}
-    answer = whole(http, "/v1/chat/completions", body)
-    events = streamed(http, "/v1/chat/completions", {**body, "stream_options": {"include_usage": True}})
+    answer, events = both(answers, "/v1/chat/completions", name)
     check("ChatCompletion", answer)
     TypeAdapter(ChatCompletion).validate_python(answer)
     for event in events[:-1]:
         check("ChatCompletionChunk", event)
         TypeAdapter(ChatCompletionChunk).validate_python(event)
     assert len({(event["id"], event["created"], event["model"]) for event in events[:-1]}) == 1
-    assert_same(whole_choices(answer), streamed_choices(events, body.get("n", 1)))
+    assert_same(whole_choices(answer), streamed_choices(events, CHATS[name].get("n", 1)))
     check_chat(name, whole_choices(answer)[0][0])
 
 
@@ -275,11 +314,9 @@ def check_chat(name: str, said: Said) -> None:
 
 
 @pytest.mark.parametrize("name", COMPLETIONS)
-def test_completions(http: httpx2.Client, name: str) -> None:
+def test_completions(answers: Answers, name: str) -> None:
     """Completions: shapes of whole and chunk, and the law; every prompt has its choices, in order."""
-    body = {"model": STARTER_NAME, "temperature": 0, **COMPLETIONS[name]}
-    answer = whole(http, "/v1/completions", body)
-    events = streamed(http, "/v1/completions", {**body, "stream_options": {"include_usage": True}})
+    answer, events = both(answers, "/v1/completions", name)
     for one in (answer, *events[:-1]):
         check("Completion", one)
     TypeAdapter(Completion).validate_python(answer)
@@ -301,12 +338,9 @@ def without_ids(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", RESPONSES)
-def test_responses(http: httpx2.Client, name: str) -> None:
+def test_responses(answers: Answers, name: str) -> None:
     """Responses: shapes of whole and event, numbered events that add up to the final response, the law."""
-    common = {"model": STARTER_NAME, "input": ASK, "temperature": 0, "max_output_tokens": 40}
-    body = {**common, **RESPONSES[name]}
-    answer = whole(http, "/v1/responses", body)
-    events = streamed(http, "/v1/responses", body)
+    answer, events = both(answers, "/v1/responses", name)
     check("ResponseObject", answer)
     TypeAdapter(Response).validate_python(answer)
     assert answer["output"]
@@ -352,12 +386,9 @@ def told(events: Sequence[Body]) -> list[Body]:
 
 
 @pytest.mark.parametrize("name", MESSAGES)
-def test_messages(http: httpx2.Client, name: str) -> None:
+def test_messages(answers: Answers, name: str) -> None:
     """Messages: shapes of whole and event, blocks in order, and the law."""
-    common = {"model": STARTER_NAME, "messages": TURNS[1:], "temperature": 0, "max_tokens": 40}
-    body = {**common, **MESSAGES[name]}
-    answer = whole(http, "/v1/messages", body)
-    events = streamed(http, "/v1/messages", body)
+    answer, events = both(answers, "/v1/messages", name)
     check("AnthropicMessage", answer)
     TypeAdapter(Message).validate_python(answer)
     for event in events:
@@ -372,7 +403,7 @@ def test_messages(http: httpx2.Client, name: str) -> None:
         assert bool(said.calls) != cut
     if name == "stop sequence":
         assert said.finish == "stop_sequence"
-        assert answer["stop_sequence"] in body["stop_sequences"]
+        assert answer["stop_sequence"] in MESSAGES[name]["stop_sequences"]
 
 
 def whole_message(answer: Body) -> Answer:
