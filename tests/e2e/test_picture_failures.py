@@ -46,6 +46,7 @@ from tests.e2e.seeing import (
     text_of,
 )
 from tests.scaffolding.server import RunningServer, running_server
+from tests.scaffolding.timings import hold
 from tests.scaffolding.vision_families import picture
 
 pytestmark = pytest.mark.model
@@ -71,6 +72,8 @@ def strict_server(seeing_home: Path, tmp_path_factory: pytest.TempPathFactory) -
         "local.restart_backoff_seconds=0.05",
     )
     with running_server(seeing_home, tmp_path_factory.mktemp("strict") / "log", *settings) as server:
+        assert sees(server)
+        hold(seeing_home)
         yield server
 
 

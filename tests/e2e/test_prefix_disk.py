@@ -49,10 +49,12 @@ def until(holds: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def home(small_home: Path, tmp_path: Path) -> Path:
-    """A home of its own, with the same model."""
+    """A home of its own, with the same model and what it was measured to take."""
     own = tmp_path / "home"
     own.mkdir()
-    (own / "models").symlink_to(small_home / "models")
+    for name in ("models", "measured"):
+        (small_home / name).mkdir(exist_ok=True)
+        (own / name).symlink_to(small_home / name)
     return own
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx2
 
 from tests.scaffolding.defaults import environment
+from tests.scaffolding.timings import hold
 
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
@@ -79,7 +80,10 @@ def free_port() -> int:
 
 @contextmanager
 def running_server(home: Path, log: Path, *settings: str) -> Iterator[RunningServer]:
-    """Serve `home` until the block ends, then stop with SIGTERM, which must end orderly."""
+    """Serve `home` until the block ends, then stop with SIGTERM, which must end orderly.
+
+    What its models were measured to take is held, so that no other server of this home measures again.
+    """
     port = free_port()
     arguments = [sys.executable, "-m", "allod", "--home", str(home)]
     for setting in settings:
@@ -90,6 +94,7 @@ def running_server(home: Path, log: Path, *settings: str) -> Iterator[RunningSer
     server = RunningServer(f"http://127.0.0.1:{port}", process, log)
     try:
         server.wait_ready()
+        hold(home)
         yield server
     finally:
         if process.poll() is None:
@@ -99,4 +104,5 @@ def running_server(home: Path, log: Path, *settings: str) -> Iterator[RunningSer
         except subprocess.TimeoutExpired:
             process.kill()
             raise
+    hold(home)
     assert code == 0, log.read_text()

@@ -34,6 +34,20 @@ def make_up(file: Path, seconds: Callable[[Kind, Way, int], float]) -> None:
     write(file, msgspec.structs.replace(measured, kinds=tuple(kinds)))
 
 
+def hold(home: Path) -> None:
+    """Keep for good what was measured in a home: a busy machine's timings are taken again at each load."""
+    for file in (home / "measured").glob("*.json"):
+        measured = read(file)
+        if measured is not None:
+            held = tuple(msgspec.structs.replace(kind, timings=_held(kind)) for kind in measured.kinds)
+            if held != measured.kinds:
+                write(file, msgspec.structs.replace(measured, kinds=held))
+
+
+def _held(kind: MeasuredKind) -> tuple[Timing, ...]:
+    return tuple(msgspec.structs.replace(timing, steady=True) for timing in kind.timings)
+
+
 def packed_is_slow(_kind: Kind, way: Way, rows: int) -> float:
     """Unpacked weights are faster by far, rows first."""
     return rows * (10e-3 if way == STORED else 1e-3 if way == ROWS_FIRST else 2e-3)
