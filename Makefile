@@ -31,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # pytest rewrites every assertion before it compiles a test: ten seconds for each worker, if none is kept.
 
 .DEFAULT_GOAL := help
-.PHONY: help up test quick check docs docs-site format lock clean
+.PHONY: help up test quick endurance check docs docs-site format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ up: $(READY) ## install what is needed, then serve (ARGS="--port 9000")
 test: $(DEV_READY) ## all tests: first those of parts, then those with real servers
 	@$(ONE_THREAD) $(BIN)/pytest -q $(OF_PARTS) $(PYTEST_ARGS)
 	@$(ONE_THREAD) $(BIN)/pytest -q $(OF_SERVERS) $(PYTEST_ARGS)
+
+endurance: $(DEV_READY) ## the tests that ask the same again and again, for longer than `make test` does
+	@$(ONE_THREAD) $(BIN)/pytest -q -m endurance --endurance tests/integration tests/e2e $(PYTEST_ARGS)
 
 quick: $(DEV_READY) ## the tests that fit into a minute
 	@$(BIN)/pytest -q $(QUICK) --hypothesis-profile quick $(PYTEST_ARGS)

@@ -1,5 +1,6 @@
-"""How hard the properties are tried, and what MLX computes with: that must be there before it is imported."""
+"""How hard and how long is tried, and what MLX computes with: that must be there before it is imported."""
 
+import pytest
 from hypothesis import settings
 
 from allod.config import offer
@@ -16,3 +17,13 @@ offer({"MLX_ENABLE_TF32": "0"})
 settings.register_profile("thorough", deadline=None)
 settings.register_profile("quick", deadline=None, max_examples=15)
 settings.load_profile("thorough")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--endurance", action="store_true", help="many more rounds, requests and histories")
+
+
+@pytest.fixture(scope="session")
+def endures(pytestconfig: pytest.Config) -> bool:
+    """Whether tests that ask the same again and again are to go on for long, as `make endurance` wants."""
+    return bool(pytestconfig.getoption("--endurance"))
