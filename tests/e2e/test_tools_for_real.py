@@ -203,13 +203,13 @@ def test_a_cut_call_is_never_sold_as_finished(starter: openai.OpenAI) -> None:
     # Every limit near the end, where it matters, and some before; the unit tests cut at every character.
     limits = sorted({*range(1, enough, 9), *range(enough - 3, enough + 2), MOST_TOKENS})
 
-    def ask(limit: int) -> tuple[Outcome, Outcome]:
-        first = whole(starter, **forced, max_tokens=limit)
-        streams = limit % STREAMED_EVERY == 0 or limit > enough - 4
-        return first, streamed(starter, **forced, max_tokens=limit) if streams else first
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        answers = list(pool.map(ask, limits))
+    streams = [limit for limit in limits if limit % STREAMED_EVERY == 0 or limit > enough - 4]
+    with ThreadPoolExecutor(len(limits) + len(streams)) as pool:  # one batch, as long as its longest answer
+        wholes = pool.map(lambda limit: whole(starter, **forced, max_tokens=limit), limits)
+        others = pool.map(lambda limit: streamed(starter, **forced, max_tokens=limit), streams)
+        found = dict(zip(limits, wholes, strict=True))
+        also = {**found, **dict(zip(streams, others, strict=True))}
+    answers = [(found[limit], also[limit]) for limit in limits]
     done = [limit for limit, (first, _) in zip(limits, answers, strict=True) if first.finish == "tool_calls"]
     assert done == limits[limits.index(done[0]) :]
     assert 2 < done[0] <= enough

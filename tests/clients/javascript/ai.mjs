@@ -26,21 +26,15 @@ const tools = {
 const whole = await generateText({ ...common, model: compatible(model) });
 const streaming = streamText({ ...common, model: compatible(model) });
 const streamed = (await collect(streaming.textStream)).join("");
-const call = await generateText({
+const calling = {
   ...common,
   maxOutputTokens: 80,
   model: compatible(model),
   tools,
   toolChoice: { type: "tool", toolName: "weather" },
-});
-const streamingCall = streamText({
-  ...common,
-  maxOutputTokens: 80,
-  model: compatible(model),
-  tools,
-  toolChoice: { type: "tool", toolName: "weather" },
-});
-const parts = await collect(streamingCall.fullStream);
+};
+const streamingCall = streamText(calling);
+const [call, parts] = await Promise.all([generateText(calling), collect(streamingCall.fullStream)]);
 const made = await generateObject({
   ...common,
   maxOutputTokens: 120,

@@ -29,9 +29,11 @@ const stream = await client.chat.completions.create({
   stream_options: { include_usage: true },
 });
 const chunks = await collect(stream);
-const call = await client.chat.completions.create({ ...common, max_tokens: 80, tools, tool_choice: "required", parallel_tool_calls: false });
-const runner = client.chat.completions.stream({ ...common, max_tokens: 80, tools, tool_choice: "required", parallel_tool_calls: false });
-const streamedCall = await runner.finalChatCompletion();
+const calling = { ...common, max_tokens: 80, tools, tool_choice: "required", parallel_tool_calls: false };
+const [call, streamedCall] = await Promise.all([
+  client.chat.completions.create(calling),
+  client.chat.completions.stream(calling).finalChatCompletion(),
+]);
 const parsed = await client.chat.completions.parse({
   ...common,
   max_tokens: 120,
