@@ -7,10 +7,12 @@ two greedy prompts alike), so anything that leaks from one row into another show
 import asyncio
 import random
 from dataclasses import dataclass
+from pathlib import Path
 
 import openai
 import pytest
 from tests.scaffolding.server import RunningServer
+from tests.scaffolding.timings import hold
 
 from allod.registry.starter import STARTER_NAME
 
@@ -125,7 +127,7 @@ async def test_many_rounds_on_full_attention(small_server: RunningServer, *, end
 
 @pytest.mark.parametrize("family", ["gemma3_text", "qwen3_next", "mamba"])
 async def test_rounds_on_other_kinds_of_state(
-    forgetting_server: RunningServer, keeping_server: RunningServer, family: str
+    kinds_home: Path, forgetting_server: RunningServer, keeping_server: RunningServer, family: str
 ) -> None:
     """The same with sliding windows and recurrent states.
 
@@ -133,6 +135,7 @@ async def test_rounds_on_other_kinds_of_state(
     """
     model = family.replace("_", "-")
     assert await run_rounds(forgetting_server, model, rounds=10) <= REUSE_SLACK_BYTES
+    hold(kinds_home)
     await run_rounds(keeping_server, model, rounds=5)
 
 
