@@ -21,7 +21,7 @@ blas.preload("auto")
 import mlx.core as mx
 from mlx_lm.generate import generate_step
 from mlx_lm.utils import load_tokenizer
-from tests.scaffolding.timings import make_up
+from tests.scaffolding.timings import UNMEASURED, make_up
 from allod.device.choose import choose
 from allod.runner.load import load
 from allod.runner.record import Measuring
@@ -37,7 +37,7 @@ def answers(compute, measuring):
     steps = generate_step(mx.array(prompt), loaded.network.model, max_tokens=12)
     return [loaded.compute, tokenizer.decode([token for token, _ in steps])]
 
-found = {"auto": answers("auto", Measuring(file)), "stored": answers("stored", None)}
+found = {"auto": answers("auto", Measuring(file)), "stored": answers("stored", UNMEASURED)}
 for way in ("weights first", "padded columns"):
     make_up(file, lambda kind, taken, rows: rows * (1e-3 if taken == way else 9e-3))
     found[way] = answers("auto", Measuring(file))
