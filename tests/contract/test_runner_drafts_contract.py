@@ -179,7 +179,11 @@ def test_a_row_that_was_drafted_long_ago_is_padded_with_others_again(rows: Rows)
     """Rows stand apart while they read drafts; later, and when they draft again, they say the same."""
     rows.add(1, 3, 4)
     rows.drafted({1: (3, 2), 4: (2, 2)})
-    rows.plain(34)
+    rows.plain(12)
+    rows.drafted({1: (1, 1)})
+    rows.plain(6)
+    rows.drafted({1: (1, 0)})
+    rows.plain(12)
     rows.drafted({1: (2, 2), 3: (3, 1)})
     rows.plain()
 

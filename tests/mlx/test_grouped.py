@@ -121,14 +121,14 @@ def test_rows_stand_apart_while_they_read_drafts_and_for_a_while(drafted: set[in
     assert {group.apart for group in apart} <= sequences
     assert all(group.rows == 1 for group in apart)
     assert all(batch.source(sequence).row is None for sequence in sequences)
-    for _ in range(32):
+    for _ in range(16):
         batch.settle()
         assert len([group for group in batch.groups if group.apart is not None]) == len(apart)
     still = min(sequences)
     batch.set_apart([still])
     batch.settle()
     assert {group.apart for group in batch.groups} <= {None, still}
-    for _ in range(32):
+    for _ in range(16):
         batch.settle()
     assert [(group.place, group.rows) for group in batch.groups] == [(0, 2), (1, 1), (2, 3)]
     assert sorted(held(batch)) == [(row, row, row, row) for row in range(1, 7)]

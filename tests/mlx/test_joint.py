@@ -11,7 +11,7 @@ from tests.scaffolding.families import DEVICE, FAMILIES, write_random_model
 from tests.scaffolding.packed import write_packed_model
 
 from allod.device.choose import choose
-from allod.runner import caches
+from allod.runner import caches, refusals
 from allod.runner.joint import First, Part, join
 from allod.runner.network import TextNetwork
 from mlx import nn
@@ -48,7 +48,7 @@ def chunk_and_steps(network: TextNetwork) -> list[mx.array]:
     """Scores of a chunk, of a step behind it, and of a step of three rows, where rows can share one."""
     state = network.make_state()
     scores = [network.logits(mx.array(TOKENS), state), network.logits(mx.array([[7]]), state)]
-    if not caches.why_alone(state):
+    if not refusals.why_alone(state):
         batch = caches.merge([state, state, state])
         scores.append(network.logits(mx.array([[5], [9], [11]]), batch))
     return scores

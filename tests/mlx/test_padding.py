@@ -14,10 +14,10 @@ from tests.scaffolding.timings import UNMEASURED
 from allod.core.shapes import padded_chunk
 from allod.device.choose import choose
 from allod.runner import caches
-from allod.runner.caches import why_unpadded
 from allod.runner.load import load
 from allod.runner.network import Network, Reading
 from allod.runner.padding import PaddedNetwork
+from allod.runner.refusals import why_unpadded
 from allod.runner.settings import RunnerSettings
 
 FAMILIES = ("llama", "gemma3_text")

@@ -13,7 +13,7 @@ from allod.core.drafts import Draft
 from allod.core.step import ModelFacts, StepPlan, StepResult
 from allod.engine.following import ChunkCap, Following
 from allod.engine.pacing import PrefillPacer
-from allod.engine.payoff import Costs, Payoff, best_bet, learned
+from allod.engine.payoff import LEAST_GAIN, Costs, Payoff, best_bet, learned
 from allod.engine.sequence import Choice, Phase
 from allod.engine.trail import Trail
 
@@ -62,7 +62,8 @@ class Speculation:
         self._in_a_row = 0
         self._lands_alone = False
         self._flown: _Flown | None = None
-        self._costs = Costs()
+        # Before it is known what drafts cost, they are believed to cost what a chunk does.
+        self._costs = Costs(facts.chunk_seconds / facts.chunk_tokens if facts.chunk_tokens else 0.0)
         self._following = Following(facts.draft, pacer, chunk_cap) if facts.draft else None
         self.looked_up = (0, 0)
         """How many tokens were drafted by lookup from the start, and how many of them said."""
@@ -211,6 +212,8 @@ class Speculation:
             [(trail.payoff, most) for _, trail, most in found],
             len(choices),
             plain_seconds,
+            # Rows that stand apart make the steps that follow dearer, which nobody bets on.
+            least_gain=1.0 if len(choices) == 1 else LEAST_GAIN,
             most_drafted=self._chunk_cap(choices),
         )
         lengths = bet.lengths or (0,) * len(found)

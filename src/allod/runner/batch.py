@@ -15,7 +15,7 @@ from allod.runner.grouped import Span
 from allod.runner.network import Extent, Source
 from allod.runner.sampling import Sampler
 
-_STEPS_APART = 32
+_STEPS_APART = 16
 """A row that was given no draft for so many steps is padded with others of its length again."""
 
 

@@ -95,17 +95,6 @@ def unstack(state: RowState, row: int, behind: int, tokens: int, empty: RowState
     return empty
 
 
-def why_unpadded(state: RowState) -> str:
-    """Why chunks of a model with such state cannot be padded; empty when they can."""
-    for layer in state:
-        kind = kind_of(layer)
-        if kind == SLIDING and getattr(layer, "keep", 0):
-            return "its sliding-window cache pins first tokens"
-        if kind not in (FULL, SLIDING):
-            return f"its {kind} would take in what a chunk is padded with"
-    return ""
-
-
 def extend(batch: RowState, more: RowState, most_pending_bytes: int = MOST_PENDING_BYTES) -> None:
     """Append the rows of one batched state to another, in place; the other is of no use afterwards.
 
@@ -183,7 +172,8 @@ def _leaves(layer: kinds.LayerCache) -> list[kinds.LayerCache]:
     return [leaf for cache in inner(layer) for leaf in _leaves(cache)]
 
 
-def _is_growing(leaf: kinds.LayerCache) -> bool:
+def is_growing(leaf: kinds.LayerCache) -> bool:
+    """Whether its entries stand each for a position."""
     return kind_of(leaf).removeprefix(_BATCHED) == FULL
 
 
@@ -269,11 +259,11 @@ def _held_by(leaf: kinds.LayerCache) -> TipArrays:
 
 
 def _others(state: RowState) -> list[kinds.LayerCache]:
-    return [leaf for leaf in leaves(state) if not _is_growing(leaf)]
+    return [leaf for leaf in leaves(state) if not is_growing(leaf)]
 
 
 def _growing(state: RowState) -> list[kinds.KVCache]:
-    return [cast("kinds.KVCache", leaf) for leaf in leaves(state) if _is_growing(leaf)]
+    return [cast("kinds.KVCache", leaf) for leaf in leaves(state) if is_growing(leaf)]
 
 
 def _joined(pieces: Sequence[mx.array], room: int) -> mx.array:
@@ -362,44 +352,3 @@ def trim(state: RowState, tokens: int) -> None:
     """Take back the last positions of a state of one row, all of whose layers grow."""
     for leaf in _growing(state):
         leaf.trim(tokens)
-
-
-def why_undrafted(state: RowState) -> str:
-    """Why positions of such a state cannot be taken back; empty when they can."""
-    kinds_there = [kind_of(leaf) for leaf in _others(state)]
-    return f"its {kinds_there[0]} cannot take back what it took in" if kinds_there else ""
-
-
-def why_ungrouped(state: RowState) -> str:
-    """Why nothing is gained by groups of rows with such state; empty where something is."""
-    return "" if _growing(state) else "no layer of it grows with what was read"
-
-
-def why_alone(state: RowState) -> str:
-    """Why rows with such state cannot share a batch; empty when they can."""
-    for layer in state:
-        if reason := _why_layer_alone(layer):
-            return reason
-    return ""
-
-
-def _why_layer_alone(layer: kinds.LayerCache) -> str:
-    kind = kind_of(layer)
-    if kind == SEVERAL:
-        return next((reason for cache in inner(layer) if (reason := _why_layer_alone(cache))), "")
-    if kind == SLIDING and getattr(layer, "keep", 0):
-        return "its sliding-window cache pins first tokens, which cannot be batched"
-    if kind in (FULL, SLIDING, RECURRENT):
-        return ""
-    return f"there is no batched form of its {kind}"
-
-
-def why_unkept(state: RowState) -> str:
-    """Why nothing of such a state can be kept for other prompts; empty when it can."""
-    for leaf in leaves(state):
-        kind = kind_of(leaf)
-        if kind not in (FULL, SLIDING, RECURRENT):
-            return f"it is not known how to keep its {kind}"
-        if kind == SLIDING and getattr(leaf, "keep", 0):
-            return "its sliding-window cache pins first tokens"
-    return ""

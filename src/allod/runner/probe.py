@@ -17,9 +17,9 @@ from mlx_lm.models.cache import KVCache
 from allod.core.shapes import group_bounds
 from allod.core.step import LayerState, ModelFacts
 from allod.device.base import Platform
-from allod.runner import agreement, caches
+from allod.runner import agreement, caches, refusals
 from allod.runner.agreement import PROMPTS, Alone
-from allod.runner.caches import RowState, why_unpadded
+from allod.runner.caches import RowState
 from allod.runner.composed import ComposedNetwork
 from allod.runner.early import EarlyNetwork
 from allod.runner.exponentials import FoldedNetwork
@@ -64,13 +64,13 @@ def measure(
     )
     mask_bytes = _MASK_ARRAYS * item_bytes if loaded.pads_chunks else 0
     alone = Alone(network, vocabulary)
-    reason = caches.why_alone(state) or trials.why_not(
+    reason = refusals.why_alone(state) or trials.why_not(
         "rows", lambda: agreement.why_rows_disagree(network, alone)
     )
     hidden = loaded.number("hidden_size", "d_model", default=1024)
     inner = loaded.number("intermediate_size", default=4 * hidden)
-    reads_alike = not (why_unpadded(state) or network.counts_places)
-    unkept_because = caches.why_unkept(state) or trials.why_not(
+    reads_alike = not (refusals.why_unpadded(state) or network.counts_places)
+    unkept_because = refusals.why_unkept(state) or trials.why_not(
         "kept", lambda: agreement.why_kept_disagree(network, alone)
     )
     scores_chunks = reads_alike and not trials.why_not(
@@ -95,7 +95,7 @@ def measure(
         unkept_because=unkept_because,
         unstored_because=unkept_because
         or trials.why_not("stored", lambda: agreement.why_stored_disagree(network, alone)),
-        undrafted_because=caches.why_undrafted(state),
+        undrafted_because=refusals.why_undrafted(state),
         pads_chunks=loaded.pads_chunks,
         reads_together=reads_alike
         and not trials.why_not("together", lambda: agreement.why_together_disagree(network, alone)),
@@ -133,8 +133,8 @@ def with_groups(loaded: LoadedModel, trials: Trials) -> LoadedModel:
     network = GroupedNetwork(loaded.network)
     state, vocabulary, _ = _first_state(network)
     reason = (
-        caches.why_alone(state)
-        or caches.why_ungrouped(state)
+        refusals.why_alone(state)
+        or refusals.why_ungrouped(state)
         or trials.why_not("groups", lambda: agreement.why_groups_disagree(network, vocabulary))
     )
     if reason:
@@ -174,7 +174,7 @@ def with_few_shapes(loaded: LoadedModel, platform: Platform, trials: Trials) -> 
         return loaded
     state, vocabulary, _ = _first_state(loaded.network)
     padded = PaddedNetwork(loaded.network)
-    reason = why_unpadded(state) or trials.why_not(
+    reason = refusals.why_unpadded(state) or trials.why_not(
         "padded", lambda: agreement.why_padded_disagree(loaded.network, padded, vocabulary)
     )
     if reason:
