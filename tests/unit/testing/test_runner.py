@@ -257,6 +257,29 @@ def test_a_guess_against_the_rules_is_a_violation(plan: StepPlan, words: str):
         runner.launch(plan)
 
 
+def drafts(*named: tuple[SequenceId, tuple[int, ...]]) -> tuple[Draft, ...]:
+    return tuple(Draft(sequence, tokens) for sequence, tokens in named)
+
+
+@pytest.mark.parametrize(
+    ("plan", "reads_beside", "words"),
+    [
+        (StepPlan(decode=(ONE, TWO), drafts=drafts((ONE, (1,)), (ONE, (2,)))), True, "one draft"),
+        (StepPlan(decode=(ONE, TWO), drafts=drafts((ONE, (1,)), (TWO, ()))), True, "one token or more"),
+        (StepPlan(decode=(ONE, TWO), drafts=drafts((SequenceId(9), (1,)))), True, "of a row"),
+        (StepPlan(decode=(ONE, TWO), drafts=drafts((ONE, (97,)))), True, "vocabulary"),
+        (StepPlan(decode=(ONE, TWO), drafts=drafts((ONE, (1,)))), False, "each by itself"),
+    ],
+)
+def test_drafts_against_the_rules_are_a_violation(plan: StepPlan, words: str, *, reads_beside: bool):
+    """With two rows that decode, each of these breaks one rule."""
+    runner = FakeRunner(tiny_facts(reads_beside=reads_beside))
+    step(runner, prefill=(Prefill(ONE, (1, 2)), Prefill(TWO, (3, 4))))
+    step(runner, join=(joins(ONE), joins(TWO, state=TWO)), decode=(ONE, TWO))
+    with pytest.raises(ContractViolation, match=words):
+        runner.launch(plan)
+
+
 def test_without_a_draft_model_nothing_is_guessed():
     """Nor is anything read for it."""
     with pytest.raises(ContractViolation, match="no draft model"):
