@@ -113,13 +113,7 @@ def in_turns(clients: Clients, question: Question) -> dict[str, object]:
             measured, text = rate(client, question)
             rates[name].append(round(measured, 2))
             texts.add(text)
-    ratios = [one / other for one, other in zip(*rates.values(), strict=True)]
-    return {
-        "tokens_per_second": rates,
-        "ratio_median": round(statistics.median(ratios), 3),
-        "ratios": [round(ratio, 3) for ratio in ratios],
-        "same_text": len(texts) == 1,
-    }
+    return compared(rates) | {"same_text": len(texts) == 1}
 
 
 def together_in_turns(clients: Clients, questions: Sequence[Question]) -> dict[str, object]:
@@ -137,12 +131,16 @@ def together_in_turns(clients: Clients, questions: Sequence[Question]) -> dict[s
                 rates[name].append(round(tokens / (time.perf_counter() - started), 2))
         first, second = texts.values()
         same.append(sum(one == other for one, other in zip(first, second, strict=True)))
+    return compared(rates) | {"same_texts": same}
+
+
+def compared(rates: dict[str, list[float]]) -> dict[str, object]:
+    """What two servers did, and the first one's over the second's in each pair."""
     ratios = [one / other for one, other in zip(*rates.values(), strict=True)]
     return {
         "tokens_per_second": rates,
         "ratio_median": round(statistics.median(ratios), 3),
         "ratios": [round(ratio, 3) for ratio in ratios],
-        "same_texts": same,
     }
 
 

@@ -13,6 +13,7 @@ _GRAM = 3
 """Tokens that must agree before what followed them is believed."""
 
 _UINT32 = "I"
+_TOKEN_BYTES = array(_UINT32).itemsize
 
 
 class Lookup:
@@ -26,14 +27,13 @@ class Lookup:
     """
 
     def __init__(self, tokens: Sequence[TokenId] = ()) -> None:
-        self._tokens = array(_UINT32, tokens)
-        self._bytes = bytearray(self._tokens.tobytes())
+        self._text = bytearray(_bytes_of(tokens))
         self._at = self._latest_place()
         self._run = 0
 
     def __len__(self) -> int:
         """How many tokens it has."""
-        return len(self._tokens)
+        return len(self._text) // _TOKEN_BYTES
 
     @property
     def run(self) -> int:
@@ -42,9 +42,8 @@ class Lookup:
 
     def add(self, token: TokenId) -> None:
         """Take in the next token: go on with what was expected, or look for another place."""
-        is_expected = self._at is not None and self._tokens[self._at] == token
-        self._tokens.append(token)
-        self._bytes += self._tokens[-1:].tobytes()
+        is_expected = self.expected(1) == (token,)
+        self._text += _bytes_of((token,))
         if self._at is not None and is_expected:
             self._at += 1
             self._run += 1
@@ -56,7 +55,8 @@ class Lookup:
         """What would follow, at most so many; empty where nothing like it was said before."""
         if self._at is None:
             return ()
-        return tuple(self._tokens[self._at : self._at + most])
+        start = self._at * _TOKEN_BYTES
+        return tuple(array(_UINT32, bytes(self._text[start : start + most * _TOKEN_BYTES])))
 
     def _latest_place(self) -> int | None:
         """What stands behind the same tokens as the last ones, where they were said before.
@@ -65,11 +65,14 @@ class Lookup:
         """
         if len(self) <= _GRAM:
             return None
-        each = self._tokens.itemsize
-        gram, end = self._bytes[-_GRAM * each :], len(self._bytes) - each
-        while (found := self._bytes.rfind(gram, 0, end)) >= 0:
-            if found % each == 0:
-                return found // each + _GRAM
+        gram, end = self._text[-_GRAM * _TOKEN_BYTES :], len(self._text) - _TOKEN_BYTES
+        while (found := self._text.rfind(gram, 0, end)) >= 0:
+            if found % _TOKEN_BYTES == 0:
+                return found // _TOKEN_BYTES + _GRAM
             # Bytes of two tokens can look like one: what is sought ends before.
             end = found + len(gram) - 1
         return None
+
+
+def _bytes_of(tokens: Sequence[TokenId]) -> bytes:
+    return array(_UINT32, tokens).tobytes()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import mlx.core as mx
 from mlx_lm.models import cache as kinds
@@ -90,6 +92,11 @@ class Batch:
         lengths = [extent.length for extent in self.extents]
         return grouped.gather(states, [Span(group.rows) for group in self.groups], lengths)
 
+    @property
+    def starts(self) -> list[int]:
+        """The first row of each group."""
+        return list(accumulate((group.rows for group in self.groups), initial=0))[:-1]
+
     def append(self, other: Batch) -> None:
         """Take in the rows of another batch, which is of no use afterwards."""
         if not other.sequences:
@@ -114,15 +121,12 @@ class Batch:
         rows = [row for row, sequence in enumerate(self.sequences) if sequence not in gone]
         if len(rows) == len(self.sequences):
             return
-        start = 0
-        for group in self.groups:
-            end = start + group.rows
-            kept = [row - start for row in rows if start <= row < end]
+        for group, start in zip(self.groups, self.starts, strict=True):
+            kept = [row - start for row in rows if start <= row < start + group.rows]
             if kept and len(kept) < group.rows:
                 group.keep(kept)
             else:
                 group.rows = len(kept)
-            start = end
         self.groups = [group for group in self.groups if group.rows]
         self._pick(rows)
 
@@ -173,14 +177,15 @@ class Batch:
         group, within = self._place(row)
         return Source(group.state, self.extents[row], None if group.rows == 1 else within)
 
-    def advance(self, tokens: mx.array, count: int = 1) -> None:
-        """Every row has read so many tokens, its last one first, and reads this one next: (B,)."""
-        self.last = tokens
-        self.extents = [extent.more(count) for extent in self.extents]
+    def advance(self, tokens: mx.array, counts: Sequence[int] | None = None) -> None:
+        """Each row has read so many tokens, its last one first, and reads this one next: (B,).
 
-    def advance_each(self, tokens: mx.array, counts: Sequence[int]) -> None:
-        """Each row has read so many tokens; otherwise as `advance`."""
+        Args:
+            tokens: these.
+            counts: of each row; None where each read its last one only.
+        """
         self.last = tokens
+        counts = counts or [1] * len(self.extents)
         self.extents = [extent.more(count) for extent, count in zip(self.extents, counts, strict=True)]
 
     def _unite(self, others: Sequence[Group]) -> None:
@@ -209,12 +214,9 @@ class Batch:
 
     def _place(self, row: int) -> tuple[Group, int]:
         """The group of a row, and its place there."""
-        start = 0
-        for group in self.groups:
-            if row < start + group.rows:
-                return group, row - start
-            start += group.rows
-        raise IndexError(row)
+        starts = self.starts
+        place = bisect_right(starts, row) - 1
+        return self.groups[place], row - starts[place]
 
 
 def _of_one_offset(state: RowState) -> RowState:

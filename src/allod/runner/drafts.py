@@ -98,14 +98,12 @@ class DraftsFlight:
         return StepResult(tuple(each for sequence in self.wanted for each in sampled[sequence]), seconds)
 
     def _settle(self, accepted: Sequence[int], last: Sequence[TokenId]) -> None:
-        row = 0
-        for group in self.batch.groups:
+        for group, row in zip(self.batch.groups, self.batch.starts, strict=True):
             if drafted := self.drafted[row]:
                 caches.trim(group.state, len(drafted) - accepted[row])
                 # The others' places were counted when their tokens were chosen.
                 self.batch.sampler.rows[row].position += accepted[row] + 1
-            row += group.rows
-        self.batch.advance_each(mx.array(last, dtype=mx.int32), [count + 1 for count in accepted])
+        self.batch.advance(mx.array(last, dtype=mx.int32), [count + 1 for count in accepted])
 
 
 def _agreeing(drafted: Sequence[TokenId], chosen: Sequence[TokenId]) -> int:
@@ -147,7 +145,7 @@ def read_draft(
 
     def settle(accepted: int, last: mx.array) -> None:
         caches.trim(batch.state, count - accepted)
-        batch.advance(last, accepted + 1)
+        batch.advance(last, [accepted + 1])
         row.position += accepted + 1
         if guess is not None and drafter is not None:
             drafter.settle(guess, accepted)
@@ -176,10 +174,8 @@ def read_drafts(plan: StepPlan, batch: Batch, network: Network, started: float) 
         tokens += (token, *own)
         positions += range(extent.length, extent.length + len(own) + 1)
         rows += [row.ahead(place) for place in range(len(own) + 1)] if own else [row]
-    spans: list[Span] = []
-    for group in batch.groups:
-        first = sum(span.rows for span in spans)
-        spans.append(Span(group.rows, len(drafted[first]) + 1))
+    groups = zip(batch.groups, batch.starts, strict=True)
+    spans = [Span(group.rows, len(drafted[row]) + 1) for group, row in groups]
     state = grouped.gather([group.state for group in batch.groups], spans, positions)
     read = mx.array(tokens, dtype=mx.int32)
     logits = network.logits(read[:, None], state)[:, -1]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.scaffolding.drafting_house import House, told
 
 from allod.core.ids import SequenceId
+from allod.core.messages import Submit
 from allod.core.sampling import Sampling
 from allod.testing.costs import FakeCosts
 from allod.testing.models import submission
@@ -76,18 +77,23 @@ def test_only_a_row_alone_is_given_drafts() -> None:
     assert house.said[SequenceId(10)] == list(LOOP[:60])
 
 
+def come_and_go(house: House, after: int, newcomer: Submit, *, leaver: int) -> None:
+    """Turn so often, let somebody come, turn half as often, let somebody leave, and go on to the end."""
+    for _ in range(after):
+        house.turn()
+    house.scheduler.submit(newcomer, 0.0)
+    for _ in range(after // 2):
+        house.turn()
+    house.scheduler.cancel((SequenceId(leaver),))
+    house.run()
+
+
 @pytest.mark.parametrize("after", range(0, 40, 3))
 def test_a_newcomer_or_a_leaver_at_any_moment_changes_no_text(after: int) -> None:
     """Whoever comes while a draft flies waits for it and no longer; whoever leaves is released."""
     house = House(LOOP)
     house.scheduler.submit(submission(max_tokens=150), 0.0)
-    for _ in range(after):
-        house.turn()
-    house.scheduler.submit(submission(first=10, max_tokens=20), 0.0)
-    for _ in range(after // 2):
-        house.turn()
-    house.scheduler.cancel((SequenceId(0),))
-    house.run()
+    come_and_go(house, after, submission(first=10, max_tokens=20), leaver=0)
     assert house.said[SequenceId(10)] == list(LOOP[:20])
     assert house.said.get(SequenceId(0), []) == list(LOOP[: len(house.said.get(SequenceId(0), []))])
     assert not house.runner.rows
@@ -149,13 +155,7 @@ def test_rows_that_decode_together_are_given_drafts_in_one_step(rows: int) -> No
 def test_who_comes_or_goes_among_several_changes_no_text(after: int) -> None:
     """A newcomer waits for the drafts that fly and no longer; who leaves with one on its way is released."""
     house = house_of({}, {}, {})
-    for _ in range(after):
-        house.turn()
-    house.scheduler.submit(submission(first=50, max_tokens=60), 0.0)
-    for _ in range(after // 2):
-        house.turn()
-    house.scheduler.cancel((SequenceId(10),))
-    house.run()
+    come_and_go(house, after, submission(first=50, max_tokens=60), leaver=10)
     for sequence, said in house.said.items():
         count = 60 if sequence == 50 else 100
         assert said == list(LOOP[: count if sequence != 10 else len(said)])
