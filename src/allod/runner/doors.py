@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 import mlx.core as mx
 
 from mlx import nn
 
-Doors = tuple[tuple[type[nn.Module], str], ...]
+Doors = Sequence[tuple[type[nn.Module], str]]
 
 DOORS: Doors = (
     (nn.Linear, "__call__"),

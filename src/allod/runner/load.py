@@ -14,6 +14,7 @@ from allod.runner.form import Terms, bring_into_form, require_fit, size_bytes, w
 from allod.runner.joint import join
 from allod.runner.loaded import CannotLoad, Config, LoadedModel, not_installed, part
 from allod.runner.network import TextNetwork
+from allod.runner.norms import settle
 from allod.runner.record import Measuring
 from allod.runner.settings import RunnerSettings
 
@@ -105,6 +106,7 @@ def load_text(folder: Path, terms: Terms, blind_because: str = "") -> LoadedMode
     network = TextNetwork(model)
     widen(model, terms)
     join(network, model)
+    settle(network, model)
     words = bring_into_form(model, network, terms)
     require_fit(model, stored_bytes, words, terms.budget_bytes)
     mx.eval(model.parameters())

@@ -14,6 +14,7 @@ from allod.runner.arch.model import VisionLanguageModel, image_token_of
 from allod.runner.form import Terms, bring_into_form, require_fit, size_bytes, widen
 from allod.runner.joint import join
 from allod.runner.loaded import CannotLoad, Config, LoadedModel, gib, text_part, too_large
+from allod.runner.norms import settle
 from allod.runner.packed import extra_bytes
 from allod.runner.sight import sight_of
 from allod.runner.vision import Picturing, SeeingNetwork
@@ -50,6 +51,7 @@ def load(folder: Path, config: Config, terms: Terms) -> LoadedModel:
     )
     language = cast("nn.Module", model.language_model)
     join(network, language)
+    settle(network, language)
     words = bring_into_form(language, network, terms, needed_bytes)
     blind_because = _shortage(model, tower_bytes, cache_bytes, terms.budget_bytes)
     if blind_because and terms.settings.vision == "on":

@@ -20,14 +20,24 @@ from allod.core.shapes import padded_chunk, padded_context
 from allod.core.step import Shown
 from allod.runner import caches
 from allod.runner.caches import RowState
+from allod.runner.entries import Behind, concatenated
 from allod.runner.features import Features
-from allod.runner.network import NetworkAround, Reading
+from allod.runner.network import Network, NetworkAround, Reading
 
 _PADDING_TOKEN: TokenId = 0
 
 
 class PaddedNetwork(NetworkAround):
-    """A network that reads chunks in few shapes."""
+    """A network that reads chunks in few shapes.
+
+    Args:
+        network: the other.
+        behind: puts a chunk behind what a window holds.
+    """
+
+    def __init__(self, network: Network, behind: Behind = concatenated) -> None:
+        super().__init__(network)
+        self._behind = behind
 
     def logits(self, tokens: mx.array, state: RowState, places: mx.array | None = None) -> mx.array:
         """Read tokens and score what follows each; see `Network`. Several of a row are padded as well."""
@@ -36,7 +46,7 @@ class PaddedNetwork(NetworkAround):
             return super().logits(tokens, state, places)
         padding = mx.zeros((rows, padded_chunk(count) - count), dtype=tokens.dtype)
         padded = mx.concatenate([tokens, padding], axis=1)
-        return super().logits(padded, _padded(state, count), places)[:, :count]
+        return super().logits(padded, self._padded(state, count), places)[:, :count]
 
     def read(
         self,
@@ -50,16 +60,15 @@ class PaddedNetwork(NetworkAround):
         if shown or count == 1:
             super().read(tokens, reading, shown, gallery)
             return
-        stand_in = Reading(_padded(reading.state, count), reading.extent)
+        stand_in = Reading(self._padded(reading.state, count), reading.extent)
         padding = (_PADDING_TOKEN,) * (padded_chunk(count) - count)
         super().read([*tokens, *padding], stand_in, (), {})
         reading.extent = reading.extent.more(count)
 
-
-def _padded(state: RowState, count: int) -> RowState:
-    """What stands for a state while so many tokens are read into it."""
-    rests: dict[tuple[object, ...], mx.array] = {}
-    return cast("RowState", [PaddedLayer(layer, count, padded_chunk(count), rests) for layer in state])
+    def _padded(self, state: RowState, count: int) -> RowState:
+        """What stands for a state while so many tokens are read into it."""
+        layers = [PaddedLayer(layer, count, padded_chunk(count), self._behind) for layer in state]
+        return cast("RowState", layers)
 
 
 class PaddedLayer:
@@ -69,17 +78,16 @@ class PaddedLayer:
         inner: the cache, which takes in the chunk's own tokens alone.
         count: how many these are.
         length: how many tokens are read.
-        rests: zeros by their shape, for all layers.
+        behind: puts a chunk behind what a window holds.
     """
 
-    def __init__(
-        self, inner: kinds.LayerCache, count: int, length: int, rests: dict[tuple[object, ...], mx.array]
-    ) -> None:
+    def __init__(self, inner: kinds.LayerCache, count: int, length: int, behind: Behind) -> None:
         self._inner = cast("kinds.KVCache", inner)
         self._count = count
-        self._rests = rests
+        self._behind = behind
+        self._window: int | None = getattr(inner, "max_size", None)
         self._before = self._attended()
-        self._context = padded_context(self._before + length) if self._before else length
+        self._context = self._context_of(length)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._inner, name)
@@ -98,7 +106,7 @@ class PaddedLayer:
         rows = mx.arange(self._before, self._before + count)[:, None]
         columns = mx.arange(self._context)[None]
         seen = columns <= rows
-        window: int | None = window_size or getattr(self._inner, "max_size", None)
+        window = window_size or self._window
         if window is not None:
             seen = seen & (columns > rows - window)
         # In numbers: a mask of booleans would be turned into numbers by every layer.
@@ -127,22 +135,27 @@ class PaddedLayer:
         inner, end = self._inner, self._before + self._count
         assert inner.keys is not None
         assert inner.values is not None
-        whole = self._behind(inner.keys, keys), self._behind(inner.values, values)
+        start = inner.keys.shape[2] - self._before
+        seen = inner.keys[:, :, start:], inner.values[:, :, start:]
+        whole = self._behind(seen, (keys, values), self._context)
         caches.hold(inner, whole[0][:, :, :end], whole[1][:, :, :end], inner.offset + self._count)
         return whole
 
-    def _behind(self, before: mx.array, chunk: mx.array) -> mx.array:
-        rows, heads, length, width = chunk.shape
-        seen = before[:, :, before.shape[2] - self._before :]
-        shape = (rows, heads, self._context - self._before - length, width)
-        if not shape[2]:
-            return mx.concatenate([seen, chunk], axis=2)
-        if (*shape, chunk.dtype) not in self._rests:
-            self._rests[*shape, chunk.dtype] = mx.zeros(shape, chunk.dtype)
-        return mx.concatenate([seen, chunk, self._rests[*shape, chunk.dtype]], axis=2)
-
     def _attended(self) -> int:
-        """How many positions before the chunk it attends to: of a window, those that its first token sees."""
-        inner = self._inner
-        window: int | None = getattr(inner, "max_size", None)
-        return inner.offset if window is None else min(inner.offset, window - 1)
+        """How many positions before the chunk stand before it: of a window, those that its first token sees.
+
+        A window that holds one more is taken as it is: what is attended to is a round number then.
+        """
+        inner, window = self._inner, self._window
+        if window is None:
+            return inner.offset
+        is_full = self._is_window_in_order() and inner.keys is not None and inner.keys.shape[2] >= window
+        return window if is_full else min(inner.offset, window - 1)
+
+    def _context_of(self, length: int) -> int:
+        """How many positions are attended to: a full window's are as few as chunks have lengths."""
+        if not self._before:
+            return length
+        if self._window is not None and self._before >= self._window - 1:
+            return self._window + length
+        return padded_context(self._before + length)

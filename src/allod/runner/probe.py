@@ -22,6 +22,7 @@ from allod.runner.agreement import PROMPTS, Alone
 from allod.runner.caches import RowState
 from allod.runner.composed import ComposedNetwork
 from allod.runner.early import EarlyNetwork
+from allod.runner.entries import BehindKernel, concatenated
 from allod.runner.exponentials import FoldedNetwork
 from allod.runner.grouped import GroupedNetwork
 from allod.runner.loaded import LoadedModel
@@ -173,7 +174,7 @@ def with_few_shapes(loaded: LoadedModel, platform: Platform, trials: Trials) -> 
     if not platform.prepares_shapes:
         return loaded
     state, vocabulary, _ = _first_state(loaded.network)
-    padded = PaddedNetwork(loaded.network)
+    padded = PaddedNetwork(loaded.network, BehindKernel() if platform.runs_row_kernel else concatenated)
     reason = refusals.why_unpadded(state) or trials.why_not(
         "padded", lambda: agreement.why_padded_disagree(loaded.network, padded, vocabulary)
     )

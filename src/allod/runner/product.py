@@ -133,8 +133,9 @@ class Product(nn.Linear):
         length, rest = divmod(self.weight.shape[0], count)
         is_equal = not rest and list(cuts) == [length * place for place in range(1, count)]
         if is_equal and self._ways and rows > 1 and way in _APART and "bias" not in self:
-            apart = multiply_apart(x, self.weight, way, count)
-            return [apart[place] for place in range(count)]
+            # Cut and not indexed: MLX gathers what an index asks for, which is a copy.
+            apart = mx.split(multiply_apart(x, self.weight, way, count), count)
+            return [part.squeeze(0) for part in apart]
         return mx.split(self(x), cuts, axis=-1)
 
 

@@ -13,7 +13,7 @@ from typing import cast
 
 import mlx.core as mx
 
-from allod.runner.doors import DOORS, passing
+from allod.runner.doors import DOORS, Doors, passing
 from allod.runner.measured import Kind, MeasuredKind
 from allod.runner.network import Network
 from mlx import nn
@@ -66,12 +66,13 @@ class Met:
     inputs: mx.array
 
 
-def meet(network: Network, model: nn.Module) -> tuple[list[Met], int]:
+def meet(network: Network, model: nn.Module, doors: Doors = DOORS) -> tuple[list[Met], int]:
     """The layers that multiply for a token, each once and in the order in which they do, and the vocabulary.
 
     Args:
         network: calls the model as it will be called.
         model: whose layers are meant; nothing of it is evaluated by this.
+        doors: classes and the names of their methods, if others are meant than those that multiply.
     """
     paths: dict[int, list[str]] = {}
     for path, layer in model.named_modules():
@@ -83,7 +84,7 @@ def meet(network: Network, model: nn.Module) -> tuple[list[Met], int]:
             found.append(Met(layer, known, inputs))
         return inputs
 
-    with passing(note):
+    with passing(note, doors):
         logits = network.logits(mx.array([[0]]), network.make_state())
     return found, logits.shape[-1]
 
