@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from allod.core.ids import SequenceId, TokenId
 
+STEPS_APART = 16
+"""A row that was given no draft for so many steps is padded with others of its length again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:

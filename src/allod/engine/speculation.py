@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from allod.core.drafts import Draft
+from allod.core.drafts import STEPS_APART, Draft
 from allod.core.step import ModelFacts, StepPlan, StepResult
 from allod.engine.following import ChunkCap, Following
 from allod.engine.pacing import PrefillPacer
@@ -62,6 +62,7 @@ class Speculation:
         self._in_a_row = 0
         self._lands_alone = False
         self._flown: _Flown | None = None
+        self._undrafted_steps = STEPS_APART
         # Before it is known what drafts cost, they are believed to cost what a chunk does.
         self._costs = Costs(facts.chunk_seconds / facts.chunk_tokens if facts.chunk_tokens else 0.0)
         self._following = Following(facts.draft, pacer, chunk_cap) if facts.draft else None
@@ -126,6 +127,9 @@ class Speculation:
         if self._flown and plan.drafted_tokens:
             self._land(self._flown, result, choices)
             return True
+        # Behind drafts a step is launched with nothing before it, and rows stand apart for a while.
+        is_like_others = self._undrafted_steps >= STEPS_APART
+        self._undrafted_steps += 1
         rows = len(plan.decode)
         if plan.guess is not None and self._following:
             self._following.payoff.lose(max(0.0, result.seconds - self._plain_seconds.get(rows, 0.0)))
@@ -136,6 +140,7 @@ class Speculation:
             if not lands_alone or rows not in self._plain_seconds:
                 self._plain_seconds[rows] = learned(self._plain_seconds.get(rows), result.seconds)
             self._pass_plain(choices)
+            return not is_like_others
         return False
 
     def _pass_plain(self, choices: Choices) -> None:
@@ -146,7 +151,7 @@ class Speculation:
             self._following.pass_plain()
 
     def _land(self, flown: _Flown, result: StepResult, choices: Choices) -> None:
-        self._flown = None
+        self._flown, self._undrafted_steps = None, 0
         said = Counter(sampled.sequence for sampled in result.sampled)
         rows, plain_seconds = flown.rows, self._plain_seconds[flown.rows]
         drafted_tokens, costs = sum(due.length for due in flown.drafts), flown.drafts[0].payoff.costs

@@ -10,15 +10,13 @@ from itertools import accumulate
 import mlx.core as mx
 from mlx_lm.models import cache as kinds
 
+from allod.core.drafts import STEPS_APART
 from allod.core.ids import SequenceId
 from allod.runner import caches, grouped
 from allod.runner.caches import RowState
 from allod.runner.grouped import Span
 from allod.runner.network import Extent, Source
 from allod.runner.sampling import Sampler
-
-_STEPS_APART = 16
-"""A row that was given no draft for so many steps is padded with others of its length again."""
 
 
 @dataclass(slots=True)
@@ -161,7 +159,7 @@ class Batch:
         for group in self.groups:
             group.undrafted_steps += 1
         long_apart = [
-            group for group in self.groups if group.apart is not None and group.undrafted_steps > _STEPS_APART
+            group for group in self.groups if group.apart is not None and group.undrafted_steps > STEPS_APART
         ]
         if not long_apart:
             return

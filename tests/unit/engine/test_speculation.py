@@ -1,6 +1,7 @@
 """Drafts: only where they pay, and never another text."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -8,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.scaffolding.drafting_house import House, told
 
+from allod.core.drafts import STEPS_APART
 from allod.core.ids import SequenceId
 from allod.core.messages import Submit
 from allod.core.sampling import Sampling
+from allod.core.step import Encoded, StepPlan
 from allod.testing.costs import FakeCosts
 from allod.testing.models import submission
 
@@ -129,7 +132,7 @@ def test_what_a_draft_cost_is_forgotten_in_time() -> None:
     assert len(house.drafts) > 3
 
 
-TOGETHER = {"reads_beside": True}
+TOGETHER: dict[str, object] = {"reads_beside": True}
 
 
 def house_of(*requests: Mapping[str, object], **more: Any) -> House:
@@ -198,3 +201,39 @@ def test_what_is_a_loss_to_all_rows_is_no_gain() -> None:
     house.run()
     first, second = [at for at, plan in enumerate(house.plans) if plan.drafts and len(plan.decode) == 3][:2]
     assert second - first > 8
+
+
+@dataclass(frozen=True, slots=True)
+class Apart(FakeCosts):
+    """Steps behind drafts take three times as long, while rows stand apart."""
+
+    since: list[int] = field(default_factory=lambda: [STEPS_APART])
+
+    def seconds(self, plan: StepPlan, encoded: Encoded | None) -> float:
+        self.since[0] = 0 if plan.drafted_tokens else self.since[0] + 1
+        more_seconds = 2 * self.decode_seconds if plan.decode and 0 < self.since[0] <= STEPS_APART else 0.0
+        return FakeCosts.seconds(self, plan, encoded) + more_seconds
+
+
+def test_what_steps_take_behind_drafts_lets_no_prompt_take_longer() -> None:
+    """A prompt may take as long as some plain steps; those behind drafts, which are dearer, do not count."""
+    costs = Apart(decode_seconds=0.05, prefill_seconds_per_token=0.001)
+    timed: dict[str, object] = {"chunk_tokens": 512, "chunk_seconds": 0.512}
+    text = [
+        token
+        for turn in range(30)
+        for token in (*PERIOD * 3, *(20 + turn * 7 * place % 73 for place in range(12)))
+    ]
+    house = House(tuple(text), costs, facts={**TOGETHER, **timed})
+    for first in (0, 10):
+        house.scheduler.submit(submission(first=first, max_tokens=600), 0.0)
+    while len(house.drafts) < 10:
+        house.turn()
+    house.scheduler.submit(submission(first=20, max_tokens=1, prompt=1200), 0.0)
+    before = len(house.plans)
+    house.run()
+    chunks = [len(plan.prefill[0].tokens) for plan in house.plans[before:] if plan.prefill]
+    step_seconds = [3 * costs.decode_seconds + 0.001 * tokens for tokens in chunks[:STEPS_APART]]
+    assert len(chunks) > 3
+    assert max(step_seconds) <= 0.3 + 1e-9
+    assert max(step_seconds[2:]) <= 0.25
