@@ -244,14 +244,18 @@ def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("unmeasured")
 def test_timings_of_a_busy_machine_are_taken_again(tmp_path: Path) -> None:
-    """They serve for this load and are replaced by the next."""
+    """They serve for this load; the next one adds its tries to them."""
     folder = write_packed_model("llama", tmp_path / "m")
     file = tmp_path / "m.json"
     loaded_as(folder, measuring=Begun(file).measuring)
+    make_up(file, lambda _kind, _way, _rows: 1e-9)
     file.write_bytes(file.read_bytes().replace(b'"steady": true', b'"steady": false'))
     begun = Begun(file)
     loaded_as(folder, measuring=begun.measuring)
     assert begun.times == 1
+    kept = read(file)
+    assert kept is not None
+    assert {timing.seconds for kind in kept.kinds for timing in kind.timings} == {1e-9}
 
 
 @pytest.mark.usefixtures("unmeasured")

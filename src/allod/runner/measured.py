@@ -45,6 +45,9 @@ PIECE_MULTIPLICATIONS = 2**19
 weights into an order of its own; it spares that up to 100^3 multiplications, and is quickest with about half
 of them. Beyond some rows a piece is so narrow that nothing is gained."""
 
+AGREEMENT = 1.1
+"""The two quickest tries differ by less than this where nothing else ran on the machine."""
+
 DRAFT_SUFFIX = "+draft"
 TRIALS_SUFFIX = "+trials"
 """What the names of a model's other files end with: what is of its draft model, which has less room beside
@@ -101,6 +104,14 @@ class Timing(msgspec.Struct, frozen=True):
     estimated: bool = False
     steady: bool = False
 
+    def or_quicker(self, earlier: Timing) -> Timing:
+        """What tries of two loads say together: whatever else ran can only have made one longer."""
+        if self.estimated or earlier.estimated:
+            return self if earlier.estimated else earlier
+        least, other = sorted((self, earlier), key=lambda each: each.seconds)
+        agreed = least.steady or other.seconds <= AGREEMENT * least.seconds
+        return Timing(least.way, least.rows, least.seconds, steady=agreed)
+
 
 class MeasuredKind(msgspec.Struct, frozen=True):
     """A kind of product in one model.
@@ -120,6 +131,15 @@ class MeasuredKind(msgspec.Struct, frozen=True):
     dense_bytes: int
     timings: tuple[Timing, ...] = ()
     dense_modules: int = 0
+
+    def or_quicker(self, earlier: MeasuredKind) -> MeasuredKind:
+        """The same products with what tries of two loads say together."""
+        known = {(timing.way, timing.rows): timing for timing in earlier.timings}
+        timings = [
+            timing.or_quicker(other) if (other := known.get((timing.way, timing.rows))) else timing
+            for timing in self.timings
+        ]
+        return msgspec.structs.replace(self, timings=tuple(timings))
 
     @property
     def is_dense(self) -> bool:

@@ -46,6 +46,8 @@ def settle(network: Network, model: nn.Module) -> int:
         How many norms were replaced.
     """
     kinds = dict.fromkeys(type(layer) for _, layer in model.named_modules() if _may_compute(layer))
+    if not kinds:
+        return 0
     found, _ = meet(network, model, [(kind, _CALL) for kind in kinds])
     settled = [(path, norm) for met in found if (norm := _settled(met)) for path in met.paths]
     model.update_modules(tree_unflatten(settled))

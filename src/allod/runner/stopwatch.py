@@ -15,7 +15,16 @@ import mlx.core as mx
 import msgspec
 
 from allod.runner.choice import DECODE_ROWS, PREFILL_ROWS, SPAN, ways_to_try
-from allod.runner.measured import BY_COLUMNS, COLUMNS, ROWS_FIRST, STORED, MeasuredKind, Timing, Way
+from allod.runner.measured import (
+    AGREEMENT,
+    BY_COLUMNS,
+    COLUMNS,
+    ROWS_FIRST,
+    STORED,
+    MeasuredKind,
+    Timing,
+    Way,
+)
 from allod.runner.product import by_columns, multiply
 from allod.runner.survey import Group, Layer
 from mlx import nn
@@ -35,9 +44,6 @@ _BRIEF_SECONDS = 0.004
 """What takes longer is tried less often."""
 
 _LONG_TRIES = 3
-
-_AGREEMENT = 1.1
-"""The two quickest tries differ by less than this where nothing else ran on the machine."""
 
 _HOPELESS = 2.0
 """A way that takes so many times as long as another with as many rows is tried no further."""
@@ -181,7 +187,7 @@ def _hopeful(courses: Sequence[_Course], tries: Mapping[Way, Sequence[float]]) -
 
 def _timing(way: Way, rows: int, tries: Sequence[float]) -> Timing:
     least, *others = sorted(tries)
-    return Timing(way, rows, least, steady=bool(others) and others[0] <= _AGREEMENT * least)
+    return Timing(way, rows, least, steady=bool(others) and others[0] <= AGREEMENT * least)
 
 
 def weight_of(layer: Layer, dtype: mx.Dtype) -> mx.array:
