@@ -9,6 +9,7 @@ import mlx.core as mx
 from mlx_lm.utils import load_model
 
 from allod.device.base import Platform
+from allod.runner.activations import exchange_activations
 from allod.runner.exponentials import exchange_gates
 from allod.runner.form import Terms, bring_into_form, require_fit, size_bytes, widen
 from allod.runner.joint import join
@@ -47,6 +48,7 @@ def load(
     mx.set_cache_limit(budget_bytes // _BUFFER_SHARE)
     mx.set_memory_limit(budget_bytes)  # near it, MLX gives freed buffers back rather than ask for more
     config = refuse_code(folder)
+    exchange_activations()
     if platform.exponentials_are_slow:
         exchange_gates()
     terms = Terms(settings, platform, budget_bytes, measuring or Measuring())
