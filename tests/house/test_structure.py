@@ -90,6 +90,7 @@ def test_imports_by_name_are_few() -> None:
     assert callers == {
         "src/allod/cli/lazy.py",
         "src/allod/runner/load.py",
+        "src/allod/runner/tokenizerless.py",
         "src/allod/worker/__main__.py",
         "src/allod/worker/measure.py",
         "src/allod/worker/process.py",

@@ -7,13 +7,13 @@ the rest takes, and everywhere a loop or a kernel of its own, since it is not co
 from __future__ import annotations
 
 import math
-from importlib import import_module
+import sys
 
 import mlx.core as mx
 
 from mlx import nn
 
-_HOMES = (nn, import_module("mlx.nn.layers.activations"))
+_HOMES = (nn, sys.modules["mlx.nn.layers.activations"])
 """Where models find it by name, and where the layer `GELU` does."""
 
 _FACTOR = math.sqrt(2 / math.pi)

@@ -5,6 +5,7 @@ import sys
 
 from allod.config import WorkerSettings, offer
 from allod.device import blas, kernels
+from allod.runner import tokenizerless
 
 
 def main() -> int:
@@ -13,6 +14,7 @@ def main() -> int:
     settings = WorkerSettings.from_json(arguments[arguments.index("--settings") + 1])
     loaded = blas.prepare(settings.device, offer)
     offer(kernels.environment(settings.device, settings.kernels_folder))
+    tokenizerless.import_library()
     process = importlib.import_module("allod.worker.process")
     return process.run(arguments, loaded)
 

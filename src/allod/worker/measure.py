@@ -7,6 +7,7 @@ from pathlib import Path
 
 from allod.config import WorkerSettings, offer
 from allod.device import blas, kernels
+from allod.runner import tokenizerless
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -29,6 +30,7 @@ def main() -> int:
     settings: WorkerSettings = options.settings
     loaded = blas.prepare(settings.device, offer)
     offer(kernels.environment(settings.device, settings.kernels_folder))
+    tokenizerless.import_library()
     raw_loop = importlib.import_module("allod.worker.raw_loop")
     return raw_loop.run(options, loaded)
 
