@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from functools import cache
 
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
@@ -56,9 +57,14 @@ def settle(network: Network, model: nn.Module) -> int:
 
 def _may_compute(layer: nn.Module) -> bool:
     """Whether it maps one array by one scale, and is not known to take that as it is."""
-    arrays = [(name, array.ndim) for name, array in tree_flatten(layer.parameters())]
-    maps_one = len(inspect.signature(type(layer).__call__).parameters) == _LAYER_AND_INPUT
-    return arrays == [("weight", 1)] and maps_one and type(layer) is not nn.RMSNorm
+    if type(layer) is nn.RMSNorm or not _maps_one(type(layer)):
+        return False
+    return [(name, array.ndim) for name, array in tree_flatten(layer.parameters())] == [("weight", 1)]
+
+
+@cache
+def _maps_one(kind: type[nn.Module]) -> bool:
+    return len(inspect.signature(kind.__call__).parameters) == _LAYER_AND_INPUT
 
 
 def _settled(met: Met) -> nn.RMSNorm | None:
