@@ -1,5 +1,7 @@
 """How hard and how long is tried, and what MLX computes with: that must be there before it is imported."""
 
+import tempfile
+
 import pytest
 from hypothesis import settings
 
@@ -12,6 +14,9 @@ blas.prepare(DeviceSettings(), offer)
 # On a GPU MLX multiplies float32 with ten binary digits (TF32), too few for tests that want the tokens of
 # another library or another order of sums. What starts processes of its own does without: `defaults`.
 offer({"MLX_ENABLE_TF32": "0"})
+
+# Homes of tests are new, and loops that MLX compiles for the CPU take seconds: their servers share them.
+offer({"TMPDIR": tempfile.gettempdir()})
 
 # `make quick` asks for less than `make test`. A deadline would make slow machines fail what is only slow.
 settings.register_profile("thorough", deadline=None)

@@ -13,7 +13,7 @@ def main() -> int:
     arguments = sys.argv[1:]
     settings = WorkerSettings.from_json(arguments[arguments.index("--settings") + 1])
     loaded = blas.prepare(settings.device, offer)
-    offer(kernels.environment(settings.device, settings.kernels_folder))
+    kernels.prepare(settings.device, settings.kernels_folder, offer)
     tokenizerless.import_library()
     process = importlib.import_module("allod.worker.process")
     return process.run(arguments, loaded)

@@ -29,7 +29,7 @@ def main() -> int:
     options = parse(sys.argv[1:])
     settings: WorkerSettings = options.settings
     loaded = blas.prepare(settings.device, offer)
-    offer(kernels.environment(settings.device, settings.kernels_folder))
+    kernels.prepare(settings.device, settings.kernels_folder, offer)
     tokenizerless.import_library()
     raw_loop = importlib.import_module("allod.worker.raw_loop")
     return raw_loop.run(options, loaded)
