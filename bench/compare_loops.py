@@ -31,7 +31,6 @@ from allod.registry.jsonfile import read_object
 from allod.runner.load import load
 from allod.runner.network import TextNetwork
 from allod.runner.probe import fitted, measure
-from allod.runner.record import Measuring
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
 from allod.worker.raw_loop import Decoding, RawBench
@@ -103,8 +102,7 @@ def main() -> None:
     options = parser.parse_args()
     platform = choose(options.device)
     budget = platform.default_budget_bytes()
-    measuring = Measuring(None, platform.description, all_ways=platform.tries_ways)
-    loaded = load(options.folder, RunnerSettings(vision="off"), platform, budget, measuring)
+    loaded = load(options.folder, RunnerSettings(vision="off"), platform, budget)
     limit = read_object(options.folder / "config.json").get("max_position_embeddings", 4096)
     network = loaded.network
     if not isinstance(network, TextNetwork):

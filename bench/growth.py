@@ -18,7 +18,6 @@ from allod.device.base import budget_bytes
 from allod.device.choose import choose
 from allod.runner.load import load
 from allod.runner.probe import fitted, measure
-from allod.runner.record import Measuring
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
 from allod.worker.raw_loop import RawBench
@@ -35,8 +34,7 @@ def measured(folder: Path, form: str) -> dict[str, Any]:
     platform = choose("auto")
     budget = budget_bytes(platform, 0, 1)
     settings = RunnerSettings(compute=cast("Literal['auto', 'stored', 'dense']", form))
-    measuring = Measuring(None, platform.description, all_ways=platform.tries_ways)
-    loaded = load(folder, settings, platform, budget, measuring)
+    loaded = load(folder, settings, platform, budget)
     loaded = fitted(loaded, platform)
     facts = measure(loaded, platform, budget, 2 * CONTEXTS_TOKENS[-1])
     runner = MlxRunner(loaded.network, facts)

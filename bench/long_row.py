@@ -24,7 +24,6 @@ from allod.device.choose import choose
 from allod.runner.load import load
 from allod.runner.loaded import LoadedModel
 from allod.runner.probe import fitted, measure
-from allod.runner.record import Measuring
 from allod.runner.settings import RunnerSettings
 from allod.runner.step import MlxRunner
 
@@ -88,8 +87,7 @@ def measured(folder: Path, rows: int, long_tokens: int) -> dict[str, Any]:
     """Both ways, in turns; medians."""
     platform = choose("auto")
     budget = budget_bytes(platform, 0, 1)
-    measuring = Measuring(None, platform.description, all_ways=platform.tries_ways)
-    loaded = fitted(load(folder, RunnerSettings(), platform, budget, measuring), platform)
+    loaded = fitted(load(folder, RunnerSettings(), platform, budget), platform)
     facts = measure(loaded, platform, budget, 2 * long_tokens)
     forms = {"groups": facts, "padded": structs.replace(facts, group_bounds_tokens=())}
     benches = {name: Bench(loaded, each, rows, long_tokens) for name, each in forms.items()}

@@ -35,7 +35,6 @@ from allod.runner.caches import RowState
 from allod.runner.load import load
 from allod.runner.network import Network, Reading
 from allod.runner.probe import fitted
-from allod.runner.record import Measuring
 from allod.runner.settings import RunnerSettings
 
 READ_TOKENS = 512
@@ -95,8 +94,7 @@ def main() -> None:
     settings = DeviceSettings()
     platform = choose(settings.kind)
     budget = budget_bytes(platform, settings.memory_budget_bytes, 1)
-    measuring = Measuring(None, platform.description, all_ways=platform.tries_ways)
-    loaded = load(options.folder, RunnerSettings(), platform, budget, measuring)
+    loaded = load(options.folder, RunnerSettings(), platform, budget)
     network = fitted(loaded, platform).network
     found: dict[str, object] = {}
     for chunk in (1, options.chunk):

@@ -51,7 +51,7 @@ def load(
     exchange_activations()
     if platform.exponentials_are_slow:
         exchange_gates()
-    terms = Terms(settings, platform, budget_bytes, measuring or Measuring())
+    terms = Terms(settings, platform, budget_bytes, measuring or Measuring(all_ways=platform.tries_ways))
     if not isinstance(config.get("vision_config"), dict):
         return load_text(folder, terms)
     if settings.vision == "off":

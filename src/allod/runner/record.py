@@ -58,15 +58,11 @@ class Measuring:
             groups: of the model's layers.
             room_bytes: what unpacked weights may take beyond the stored ones.
         """
-        kept = self._kept()
-        described = tuple(group.described for group in groups)
-        earlier: Sequence[MeasuredKind] = ()
-        if kept is not None and _fits(kept, self._circumstances(room_bytes), described):
-            earlier = kept.kinds
-        if earlier and is_steady(earlier):
-            return tuple(earlier)
         if not groups:
             return ()
+        earlier = self._earlier([group.described for group in groups], room_bytes)
+        if earlier and is_steady(earlier):
+            return earlier
         self.on_begin()
         started = time.perf_counter()
         kinds = measure_products(groups, room_bytes, all_ways=self.all_ways)
@@ -109,6 +105,15 @@ class Measuring:
         )
         return Trials(beside(self.file, TRIALS_SUFFIX), identity)
 
+    def _earlier(self, described: Sequence[MeasuredKind], room_bytes: int) -> tuple[MeasuredKind, ...]:
+        """What is kept of these products in these circumstances, steady or not; empty where nothing is."""
+        kept = self._kept()
+        if kept is None or kept.circumstances != self._circumstances(room_bytes):
+            return ()
+        same = [msgspec.structs.replace(kind, timings=(), dense_modules=0) for kind in kept.kinds]
+        is_whole = same == list(described) and all(kind.timings for kind in kept.kinds)
+        return kept.kinds if is_whole else ()
+
     def _circumstances(self, room_bytes: int) -> Circumstances:
         return Circumstances(self.device, mx.__version__, self.blas, room_bytes)
 
@@ -118,13 +123,3 @@ class Measuring:
     def _keep(self, measured: Measured) -> None:
         if self.file is not None:
             write(self.file, measured)
-
-
-def _fits(kept: Measured, circumstances: Circumstances, described: Sequence[MeasuredKind]) -> bool:
-    """Whether timings are of these products in these circumstances."""
-    same = [msgspec.structs.replace(kind, timings=(), dense_modules=0) for kind in kept.kinds]
-    return (
-        kept.circumstances == circumstances
-        and same == list(described)
-        and all(kind.timings for kind in kept.kinds)
-    )

@@ -5,9 +5,8 @@ import importlib
 import sys
 from pathlib import Path
 
-from allod.config import WorkerSettings, offer
-from allod.device import blas, kernels
-from allod.runner import tokenizerless
+from allod.config import WorkerSettings
+from allod.worker.ready import prepare
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -25,12 +24,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main() -> int:
-    """Load a BLAS where MLX would compute on the CPU, then measure."""
+    """Make ready what MLX looks for, then measure."""
     options = parse(sys.argv[1:])
     settings: WorkerSettings = options.settings
-    loaded = blas.prepare(settings.device, offer)
-    kernels.prepare(settings.device, settings.kernels_folder, offer)
-    tokenizerless.import_library()
+    loaded = prepare(settings)
     raw_loop = importlib.import_module("allod.worker.raw_loop")
     return raw_loop.run(options, loaded)
 
