@@ -11,17 +11,22 @@ from hypothesis import strategies as st
 from tests.scaffolding.families import DEVICE, VOCABULARY, write_random_model
 from tests.scaffolding.timings import UNMEASURED
 
+from allod.core.ids import SegmentId, SequenceId
 from allod.core.shapes import padded_chunk
+from allod.core.step import Keep, Restore
 from allod.device.choose import choose
-from allod.runner import caches
+from allod.runner import caches, together
 from allod.runner.load import load
-from allod.runner.network import Network, Reading
+from allod.runner.network import Network, Reading, Source
 from allod.runner.padding import PaddedNetwork
+from allod.runner.prefixes import PrefixShelf
 from allod.runner.refusals import why_unpadded
 from allod.runner.settings import RunnerSettings
+from allod.runner.together import Part
 
 FAMILIES = ("llama", "gemma3_text")
 TOLERANCE = 2e-3
+STATE, SEGMENT = SequenceId(0), SegmentId(1)
 
 
 @cache
@@ -61,6 +66,39 @@ def test_any_chunks_read_the_same_padded(family: str, chunks: list[int]) -> None
     assert padded.extent == straight.extent
     distance = mx.linalg.norm(found.astype(mx.float32) - expected.astype(mx.float32))
     assert (distance / mx.linalg.norm(expected.astype(mx.float32))).item() < TOLERANCE
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("rows", [2, 3, 6, 7])
+@pytest.mark.parametrize("begun", [0, 9, 40])
+def test_prompts_behind_one_beginning_are_read_as_one(family: str, rows: int, begun: int) -> None:
+    """Each is scored as it is by itself, and goes on so, whatever rows stand beside it: others, padding."""
+    network = PaddedNetwork(network_of(family))
+    shelf, first = PrefixShelf(network), Reading(network.make_state())
+    if begun:
+        network.read(tokens_of(begun, 0), first, (), {})
+        shelf.keep(Keep(SEGMENT, STATE, 0, begun, tip=True), Source(first.state, first.extent))
+    lengths = [40 + row for row in range(rows)]
+
+    def reading() -> Reading:
+        return shelf.restore(Restore(STATE, ((SEGMENT, begun),))) if begun else Reading(network.make_state())
+
+    parts = [
+        Part(tuple(tokens_of(length, row)), reading(), is_end=True) for row, length in enumerate(lengths)
+    ]
+    together.read(network, parts, VOCABULARY, pads_chunks=True)
+    for row, (part, length) in enumerate(zip(parts, lengths, strict=True)):
+        own = Part(tuple(tokens_of(length, row)), reading(), is_end=True)
+        together.read(network, [own], VOCABULARY, pads_chunks=True)
+        assert part.reading.extent == own.reading.extent
+        scores = []
+        for each in (part, own):
+            assert each.scores is not None
+            place = mx.array([begun + length], dtype=mx.int32)
+            following = network.logits(mx.array([[3]]), each.reading.state, place)[:, 0]
+            scores.append(mx.concatenate([each.scores, following]).astype(mx.float32))
+        distance = mx.linalg.norm(scores[0] - scores[1]) / mx.linalg.norm(scores[1])
+        assert distance.item() < TOLERANCE
 
 
 @pytest.mark.parametrize("family", FAMILIES)

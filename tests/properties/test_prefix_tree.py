@@ -1,6 +1,7 @@
 """The tree of what is kept, against a strict shelf that does what it says."""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -22,6 +23,7 @@ RECURRENT = LayerState("recurrent", 1, bytes_per_token=0, fixed_bytes=40, window
 SOURCE = SequenceId(1)
 
 KEYS = st.lists(st.integers(0, 2), min_size=1, max_size=24).map(tuple)
+LEAST_SHARED = st.sampled_from([1, 2, 5, 16])
 TENANTS = st.sampled_from([TenantId("a"), TenantId("b")])
 
 
@@ -44,12 +46,16 @@ def overlap(left: Key, right: Key) -> int:
 class TreeMachine(RuleBasedStateMachine):
     """Prompts are kept, found again and forgotten, in any order and any little room."""
 
-    @initialize(layers=st.sampled_from([(FULL,), (FULL, WINDOW), (RECURRENT,)]), limit=st.integers(0, 900))
-    def start(self, layers: tuple[LayerState, ...], limit: int) -> None:
-        self.limit = limit
+    @initialize(
+        layers=st.sampled_from([(FULL,), (FULL, WINDOW), (RECURRENT,)]),
+        limit=st.integers(0, 900),
+        least_shared=LEAST_SHARED,
+    )
+    def start(self, layers: tuple[LayerState, ...], limit: int, least_shared: int) -> None:
+        self.limit, self.least_shared = limit, least_shared
         self.shelf = FakeShelf(tiny_facts(layers=layers))
         self.sizes = PrefixSizes.of(layers)
-        self.tree = PrefixTree(self.sizes, lambda start, end: (end - start) * (1 + start / 10))
+        self.tree = PrefixTree(self.sizes, lambda start, end: (end - start) * (1 + start / 10), least_shared)
 
     def obey(self, steps: Sequence[PrefixStep], trail: Sequence[Mark]) -> None:
         for step in steps:
@@ -77,9 +83,10 @@ class TreeMachine(RuleBasedStateMachine):
         """What is found leads from the beginning of this very text to where it says, and no further."""
         walk = self.tree.walk(tenant, key)
         cached, path = walk.within(limit, needs_tips=self.sizes.needs_tips)
-        assert cached <= min(limit, walk.agreed)
+        assert walk.agreed - self.least_shared < walk.shared <= walk.agreed
+        assert cached <= min(limit, walk.shared)
         if not self.sizes.needs_tips:
-            assert cached == min(limit, walk.agreed)
+            assert cached == min(limit, walk.shared)
         if cached:
             parts = tuple((node.segment, min(node.end, cached) - node.start) for node in path)
             assert self.shelf.restored(Restore(SequenceId(9), parts)) == trail_of(key[:cached])
@@ -102,14 +109,18 @@ class TreeMachine(RuleBasedStateMachine):
         assert self.tree.used_bytes == self.shelf.held_bytes <= self.limit
 
     @invariant()
-    def no_two_children_begin_alike(self) -> None:
+    def children_that_begin_alike_part_soon(self) -> None:
         if not hasattr(self, "tree"):
             return
         for node in self.tree.nodes():
             assert node.elements
-            for first, child in node.children.items():
-                assert child.elements[0] == first
-                assert (child.parent, child.start) == (node, node.end)
+            for first, alike in node.begun.items():
+                assert alike
+                for child in alike:
+                    assert child.elements[0] == first
+                    assert (child.parent, child.start) == (node, node.end)
+                for left, right in combinations(alike, 2):
+                    assert overlap(left.elements, right.elements) < self.least_shared
 
 
 TreeMachine.TestCase.settings = hypothesis_settings(
@@ -125,10 +136,10 @@ def test_common_counts_what_agrees(left: Key, right: Key, start: int):
     assert common(left, right, start) == overlap(left, right[start:])
 
 
-@given(st.lists(KEYS, max_size=12), KEYS)
-def test_with_room_the_longest_beginning_is_found(kept: list[Key], key: Key):
+@given(st.lists(KEYS, max_size=12), KEYS, LEAST_SHARED)
+def test_with_room_the_longest_beginning_is_found(kept: list[Key], key: Key, least_shared: int):
     """What agrees is the longest beginning that the prompt shares with anything that was kept."""
-    tree = PrefixTree(PrefixSizes(10), lambda start, end: end - start)
+    tree = PrefixTree(PrefixSizes(10), lambda start, end: end - start, least_shared)
     for each in kept:
         tree.keep(TenantId("a"), each, SOURCE, 10**9)
     assert tree.walk(TenantId("a"), key).agreed == max((overlap(each, key) for each in kept), default=0)

@@ -1,5 +1,7 @@
 """The few shapes that chunks of a prompt are brought to, where a device prepares itself for each new one."""
 
+from math import ceil
+
 LEAST_CHUNK_TOKENS = 32
 """Shorter chunks are padded to this: a device waits for the weights, not for so few rows."""
 
@@ -9,6 +11,9 @@ FIRST_GROUP_TOKENS = 512
 """Rows up to this length are padded to one another: so little state costs less than another group."""
 
 _MOST_ROWS = 8
+_LEAST_FILLED = 3 / 4
+"""The least share of a pass's rows that are prompts."""
+
 _FULL_TOKENS = 1024
 """A device has enough to do with so many tokens at a time."""
 
@@ -52,12 +57,21 @@ def padded_context(tokens: int) -> int:
 
 
 def rows_together(prompts: int, length: int) -> int:
-    """How many of so many prompts are read as one: a power of two, of chunks that are this long when padded.
+    """How many rows are read as one of so many prompts, with chunks that are this long when padded.
 
-    More rows than fill the device gain nothing, and each number of rows is a shape to be prepared.
+    It is a power of two, since each number of rows is a shape to be prepared. At most a quarter of them are
+    padding: a pass for seven rows takes less than one for four, one for two and one for the last. More rows
+    than fill the device gain nothing.
     """
     most = max(1, min(_MOST_ROWS, _FULL_TOKENS // length))
-    return 1 << (min(prompts, most).bit_length() - 1)
+    rows = 1 << (min(prompts, most).bit_length() - 1)
+    fills = 2 * rows <= most and prompts >= 2 * rows * _LEAST_FILLED
+    return 2 * rows if fills else rows
+
+
+def with_padding_rows(size_bytes: int) -> int:
+    """What a pass takes with rows of padding, that takes so many bytes without."""
+    return ceil(size_bytes / _LEAST_FILLED)
 
 
 def chunk_lengths(most_tokens: int) -> tuple[int, ...]:

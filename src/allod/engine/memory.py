@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from allod.core.pictures import PictureSpan
+from allod.core.shapes import with_padding_rows
 from allod.core.step import LayerState, ModelFacts
 
 LEAST_CHUNK_TOKENS = 256
@@ -147,10 +148,12 @@ class MemoryModel:
     def _chunk_token_bytes(self, context_tokens: int) -> int:
         """Activations of one token that is read, by the model or by its draft model: whichever are more."""
         readers = (self._facts, self._facts.draft) if self._facts.draft else (self._facts,)
-        return max(
+        each_bytes = max(
             reader.transient_bytes_per_token + reader.transient_bytes_per_token_and_context * context_tokens
             for reader in readers
         )
+        pads_rows = self._facts.pads_chunks and self._facts.reads_together
+        return with_padding_rows(each_bytes) if pads_rows else each_bytes
 
     def _state_bytes(self, layers: Sequence[LayerState], tokens: int) -> int:
         step = self._facts.capacity_step_tokens

@@ -16,10 +16,7 @@ from allod.engine.tipped import TippedPrompt
 from allod.prefix.keys import Key, key_of, outside
 from allod.prefix.node import Node
 from allod.prefix.sizes import PrefixSizes
-from allod.prefix.tree import PrefixTree, Walk
-
-LEAST_SHARED_TOKENS = 16
-"""A prompt waits for another that begins with so many tokens more than are kept, and goes on from it."""
+from allod.prefix.tree import LEAST_SHARED_TOKENS, PrefixTree, Walk
 
 _CHANCE_TOKENS = 8
 """Prompts that part may have agreed by chance in the tokens before: in the first words of two questions about
@@ -76,8 +73,8 @@ class Prefixes:
         walk = self._tree.walk(submit.tenant, key)
         cached, _ = self._reusable(walk, submit.pictures)
         archived = self._archived(submit.tenant, submit.tokens, submit.pictures)
-        stored = archived.held_tokens(walk.agreed) if archived is not None else 0
-        return PrefixMatch(cached, walk.agreed, _end(walk, cached, len(key)), max(0, stored - cached))
+        stored = archived.held_tokens(walk.shared) if archived is not None else 0
+        return PrefixMatch(cached, walk.agreed, self._end(walk, cached, len(key)), max(0, stored - cached))
 
     def gains_by_waiting(self, job: Job, others: Sequence[Job]) -> bool:
         """Whether a prompt should not be read beside others: it could go on from them, or from the disk.
@@ -95,7 +92,7 @@ class Prefixes:
         ):
             return True
         archived = self._archived(job.tenant, job.tokens, job.pictures)
-        return archived is not None and archived.held_tokens(walk.agreed) > cached
+        return archived is not None and archived.held_tokens(walk.shared) > cached
 
     def resume(self, job: Job, spare_bytes: int, beside: Beside) -> None:
         """Let a job that is admitted go on from what is kept of its prompt.
@@ -171,7 +168,7 @@ class Prefixes:
         """Fetch what memory lacks of a prompt, and keep it as far as there is room for it."""
         walk = self._tree.walk(job.tenant, self._key(job))
         cached, _ = self._reusable(walk, ())
-        end = archived.fetch(walk.agreed, cached, room)
+        end = archived.fetch(walk.shared, cached, room)
         steps: list[PrefixStep] = []
         if end > cached and room.size_bytes > 0:
             # Only what memory lacks was fetched: what it knows cannot be made anew from blocks.
@@ -191,23 +188,23 @@ class Prefixes:
 
     def _reusable(self, walk: Walk, pictures: Sequence[PictureSpan]) -> tuple[int, tuple[Node, ...]]:
         """Where a prompt can go on, which is never within a picture, and what leads there."""
-        limit = outside(walk.agreed, pictures)
+        limit = outside(walk.shared, pictures)
         while True:
             cached, path = walk.within(limit, needs_tips=self._sizes.needs_tips)
             limit = outside(cached, pictures)
             if limit == cached:
                 return cached, path
 
+    def _end(self, walk: Walk, cached: int, length: int) -> PrefixEnd:
+        """Why a prompt of this length is not gone on with behind `cached` tokens."""
+        if cached == length:
+            return "complete"
+        if cached < (walk.agreed if self._sizes.needs_tips else walk.shared):
+            return "no_state"
+        if walk.was_lost:
+            return "forgotten"
+        return "differs" if walk.is_fork else "new"
+
     def _key(self, job: Job) -> Key:
         """What of a job can be read before it decodes."""
         return key_of(job.tokens, job.pictures)[:-1]
-
-
-def _end(walk: Walk, cached: int, length: int) -> PrefixEnd:
-    if cached == length:
-        return "complete"
-    if cached < walk.agreed:
-        return "no_state"
-    if walk.was_lost:
-        return "forgotten"
-    return "differs" if walk.is_fork else "new"

@@ -4,6 +4,9 @@ What is forgotten first is what is cheapest to read again for the bytes that it 
 GreedyDual-Size-Frequency (Cherkasova 1998, HPL-98-69R1). A node is worth `floor + hits * seconds / bytes`;
 what is worth least is forgotten, and its worth is the floor of whatever is used from then on, so that what
 nobody comes back for sinks.
+
+Prompts that go the same way share nodes. Two that part soon behind a node agree by chance, in the first digit
+of a name: what they would share is less than what cutting a node in two costs, so that each has its own.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -19,8 +22,8 @@ from allod.prefix.sizes import PrefixSizes
 Seconds = Callable[[int, int], float]
 """What reading the positions from the first number to the second takes."""
 
-MOST_LOST = 4096
-"""Names of forgotten children that a node remembers; then it starts anew."""
+LEAST_SHARED_TOKENS = 16
+"""Of a node that prompts share a part of: to read fewer again costs less than to cut it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +33,22 @@ class Walk:
     Attributes:
         path: the nodes it agrees with, the last of them perhaps only at its beginning.
         agreed: index of the first position where it does not.
+        shared: as far as it is worth going on from: to there, or to the start of a node of which only a few
+            positions agree.
         is_fork: something else is kept that goes on from there.
         was_lost: what would come next was kept once.
     """
 
     path: tuple[Node, ...]
     agreed: int
+    shared: int
     is_fork: bool
     was_lost: bool
 
     def within(self, limit: int, *, needs_tips: bool) -> "tuple[int, tuple[Node, ...]]":
         """Where a state can go on, at most at a limit, and the nodes that lead there."""
         nodes = list(self.path)
-        end = min(self.agreed, limit)
+        end = min(self.shared, limit)
         while nodes and (nodes[-1].start >= end or (needs_tips and not _resumes(nodes[-1], end))):
             nodes.pop()
         if not nodes:
@@ -79,13 +85,17 @@ class PrefixTree:
     Args:
         sizes: bytes of what is kept.
         seconds: what reading takes.
+        least_shared_tokens: children of a node agree in fewer positions; 1 shares whatever agrees.
 
     Attributes:
         used_bytes: of all that is kept.
     """
 
-    def __init__(self, sizes: PrefixSizes, seconds: Seconds) -> None:
+    def __init__(
+        self, sizes: PrefixSizes, seconds: Seconds, least_shared_tokens: int = LEAST_SHARED_TOKENS
+    ) -> None:
         self.used_bytes = 0
+        self._least_shared = least_shared_tokens
         self._sizes = sizes
         self._seconds = seconds
         self._roots: dict[TenantId, Node] = {}
@@ -94,27 +104,25 @@ class PrefixTree:
 
     def nodes(self) -> Iterator[Node]:
         """Every node but the roots, parents first."""
-        stack = [child for root in self._roots.values() for child in root.children.values()]
+        stack = [child for root in self._roots.values() for child in root.children]
         while stack:
             node = stack.pop()
             yield node
-            stack += node.children.values()
+            stack += node.children
 
     def walk(self, tenant: TenantId, key: Key) -> Walk:
         """How far a prompt goes along what is kept for its tenant."""
-        node, position = self._roots.get(tenant), 0
-        path: list[Node] = []
-        while node is not None and position < len(key):
-            child = node.children.get(key[position])
-            if child is None:
-                return Walk(tuple(path), position, bool(node.children), key[position] in node.lost)
-            path.append(child)
-            agreed = common(child.elements, key, position)
-            position += agreed
-            if agreed < len(child.elements):
-                break
-            node = child
-        return Walk(tuple(path), position, is_fork=bool(path), was_lost=False)
+        root = self._roots.get(tenant)
+        if root is None:
+            return Walk((), 0, 0, is_fork=False, was_lost=False)
+        last, agreed = _furthest(root, key)
+        if agreed == len(key):
+            return Walk(last.path, agreed, agreed, is_fork=True, was_lost=False)
+        is_part, is_short = agreed < last.end, agreed - last.start < self._least_shared
+        ended = last.parent if is_part and is_short and last.parent else last
+        was_lost = (ended is not last or not is_part) and ended.has_lost(key, self._least_shared)
+        is_fork = is_part or bool(last.begun)
+        return Walk(last.path, agreed, agreed if ended is last else ended.end, is_fork, was_lost)
 
     def touch(self, path: Sequence[Node]) -> None:
         """A prompt went this way, and goes on from the last of these nodes."""
@@ -143,7 +151,10 @@ class PrefixTree:
             return []
         keeping = _Keeping(source, limit_bytes, set(walk.path), merges)
         last = walk.path[-1] if walk.path else None
-        if last is not None and last.end > walk.agreed:
+        if walk.shared < walk.agreed:
+            keeping.path.discard(walk.path[-1])
+            last = walk.path[-1].parent
+        elif last is not None and last.end > walk.agreed:
             last = self._split(last, walk.agreed, keeping)
             if last is None:
                 return []
@@ -174,16 +185,15 @@ class PrefixTree:
         """
         if not self._make_room(self._sizes.segment_bytes(len(node.elements)), keeping):
             return None
-        parent, tokens = node.parent, position - node.start
-        assert parent is not None
+        parent, tokens = node.leave(), position - node.start
         head = Node(next(self._names), node.elements[:tokens], node.start, hits=node.hits, floor=node.floor)
         tail = Node(next(self._names), node.elements[tokens:], position, has_tip=node.has_tip)
-        tail.hits, tail.floor, tail.lost, tail.children = node.hits, node.floor, node.lost, node.children
+        tail.hits, tail.floor, tail.lost, tail.begun = node.hits, node.floor, node.lost, node.begun
         tail.resumed = node.resumed
-        for child in tail.children.values():
+        for child in tail.children:
             child.parent = tail
-        parent.adopt(head)
-        head.adopt(tail)
+        parent.adopt(head, self._least_shared)
+        head.adopt(tail, self._least_shared)
         keeping.steps.append(Split(node.segment, tokens, head.segment, tail.segment))
         keeping.path.discard(node)
         keeping.path.add(head)
@@ -211,10 +221,10 @@ class PrefixTree:
         keeping.steps.append(Keep(leaf.segment, keeping.source, start, end, tip=needs_tip))
         self.used_bytes += self._bytes_of(leaf)
         for node in merged:
-            parent = node.parent or parent
+            parent = node.leave()
             leaf.hits = max(leaf.hits, node.hits)
-            self._forget(node, keeping.steps)
-        parent.adopt(leaf)
+            self._let_go(node, keeping.steps)
+        parent.adopt(leaf, self._least_shared)
 
     def _fitting(self, keeping: "_Keeping") -> int:
         """How many positions could be kept beside the path they follow; the first of a prompt serve most."""
@@ -228,7 +238,7 @@ class PrefixTree:
         tips, nodes end where a state can go on, and stay apart.
         """
         merged: list[Node] = []
-        while node.parent is not None and len(node.children) == len(merged[-1:]):
+        while node.parent is not None and len(list(node.children)) == len(merged[-1:]):
             if len(node.elements) > end - node.end:
                 break
             merged.append(node)
@@ -272,10 +282,27 @@ class PrefixTree:
         return self._sizes.segment_bytes(len(node.elements)) + tip_bytes
 
     def _forget(self, node: Node, steps: list[PrefixStep]) -> None:
-        parent = node.parent
-        assert parent is not None
-        node.leave()
-        if len(parent.lost) > MOST_LOST:
-            parent.lost.clear()
+        node.leave().lose(node, self._least_shared)
+        self._let_go(node, steps)
+
+    def _let_go(self, node: Node, steps: list[PrefixStep]) -> None:
         self.used_bytes -= self._bytes_of(node)
         steps.append(Discard(node.segment))
+
+
+def _furthest(root: Node, key: Key) -> tuple[Node, int]:
+    """The node that a prompt agrees with to the furthest position, and that position.
+
+    Where several children begin alike, each is looked at.
+    """
+    last, agreed = root, 0
+    open_nodes = [root]
+    while open_nodes:
+        node = open_nodes.pop()
+        for child in node.begun.get(key[node.end], ()) if node.end < len(key) else ():
+            end = node.end + common(child.elements, key, node.end)
+            if end > agreed or (end == agreed and end == child.end):
+                last, agreed = child, end
+            if end == child.end:
+                open_nodes.append(child)
+    return last, agreed

@@ -76,6 +76,21 @@ def stack(rows: Sequence[RowState], empty: RowState) -> RowState:
     return empty
 
 
+def repeat(row: RowState, rows: int, empty: RowState) -> RowState:
+    """What `stack` makes of as many states that are all like this one; copied only when it is read into.
+
+    Args:
+        row: unbatched, of layers that grow and windows; it stays valid.
+        rows: how many.
+        empty: a state of one row; it becomes the result.
+    """
+    for layer in stack([row], empty):
+        if cast("kinds.KVCache", layer).keys is not None:
+            keys, values = (mx.broadcast_to(each, (rows, *each.shape[1:])) for each in _arrays_of(layer))
+            hold(layer, keys, values)
+    return empty
+
+
 def unstack(state: RowState, row: int, behind: int, tokens: int, empty: RowState) -> RowState:
     """One row of a stacked state, without what it was padded with.
 

@@ -70,11 +70,19 @@ class Reading:
         state: what was read.
         extent: how much that is.
         following: what follows one token more, where that is known.
+        restored: what it was put together of, and how many tokens that was; None for one that began anew.
     """
 
     state: RowState
     extent: Extent = Extent()
     following: Following | None = None
+    restored: tuple[object, int] | None = None
+
+    @property
+    def begun(self) -> object:
+        """What it was put together of, if nothing was read since: states of which that is equal are alike."""
+        parts, length = self.restored or (None, 0)
+        return parts if length == self.extent.length else None
 
     def scores_after(self, token: TokenId) -> mx.array | None:
         """(1, V) scores of what follows this token, if it is known; None where it must be read for that."""

@@ -282,7 +282,7 @@ class MlxRunner:
             else [[part] for part in parts]
         )
         for group in groups:
-            together.read(self._network, group, self._facts.vocabulary)
+            together.read(self._network, group, self._facts.vocabulary, pads_chunks=self._facts.pads_chunks)
             worked += self._send([part.reading for part in group])
 
     def _known(self, joins: Sequence[Join]) -> dict[SequenceId, mx.array]:

@@ -56,13 +56,14 @@ def groups(parts: Sequence[Part], *, pads_chunks: bool) -> list[list[Part]]:
     return [few for group in found for few in _in_few_shapes(group, pads_chunks=pads_chunks)]
 
 
-def read(network: Network, parts: Sequence[Part], vocabulary: int) -> None:
+def read(network: Network, parts: Sequence[Part], vocabulary: int, *, pads_chunks: bool = False) -> None:
     """Read the chunks of prompts that have read equally much: their readings are advanced, ends scored.
 
     Args:
         network: the model.
-        parts: the chunks.
+        parts: the chunks, as `groups` put them together.
         vocabulary: V, how many tokens it scores.
+        pads_chunks: chunks are brought to few lengths, and to few numbers of rows.
     """
     if len(parts) == 1:
         _read_alone(network, parts[0], vocabulary)
@@ -70,9 +71,16 @@ def read(network: Network, parts: Sequence[Part], vocabulary: int) -> None:
     before = parts[0].reading.extent
     longest = max(len(part.tokens) for part in parts)
     padded = [[*part.tokens, *[_PADDING_TOKEN] * (longest - len(part.tokens))] for part in parts]
-    state = caches.stack([part.reading.state for part in parts], network.make_state())
+    rows = rows_together(len(parts), padded_chunk(longest)) if pads_chunks else len(parts)
+    padded += [[_PADDING_TOKEN] * longest] * (rows - len(parts))
+    begun = parts[0].reading.begun
+    if begun is not None and all(part.reading.begun == begun for part in parts):
+        state = caches.repeat(parts[0].reading.state, rows, network.make_state())
+    else:
+        states = [part.reading.state for part in parts]
+        state = caches.stack([*states, *states[-1:] * (rows - len(parts))], network.make_state())
     if any(part.is_end for part in parts):
-        places = [len(part.tokens) - 1 for part in parts]
+        places = [len(part.tokens) - 1 for part in parts] + [0] * (rows - len(parts))
         scored = heads.scores(network, mx.array(padded), state, places, vocabulary)
         for row, part in enumerate(parts):
             part.scores = scored[row : row + 1] if part.is_end else None
@@ -110,6 +118,6 @@ def _in_few_shapes(group: list[Part], *, pads_chunks: bool) -> list[list[Part]]:
     few: list[list[Part]] = []
     while parts:
         rows = rows_together(len(parts), padded_chunk(len(parts[0].tokens)))
-        few.append(parts[:rows])
+        few.append(parts[:rows])  # fewer, where rows of padding fill them up
         parts = parts[rows:]
     return few

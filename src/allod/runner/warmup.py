@@ -180,7 +180,7 @@ def _together(network: Network, lengths: Sequence[int], vocabulary: int) -> Gene
 
     def read(before: int, length: int, rows: int) -> None:
         parts = [Part((1,) * length, Reading(_held(network, before), Extent(before))) for _ in range(rows)]
-        together.read(network, parts, vocabulary)
+        together.read(network, parts, vocabulary, pads_chunks=True)
         mx.eval([caches.arrays(part.reading.state) for part in parts])
 
     for length, wanted in product(lengths, (2, 4, 8)):

@@ -148,7 +148,7 @@ def test_nothing_is_kept_where_the_owner_wants_none():
     ("tokens", "match"),
     [
         (tuple(range(50)), PrefixMatch(49, 49, "complete")),
-        ((*range(57), 1, 2), PrefixMatch(50, 50, "differs")),
+        ((*range(57), 1, 2), PrefixMatch(49, 50, "differs")),
         ((*range(20), 96, 96), PrefixMatch(20, 20, "differs")),
         ((96, 95), PrefixMatch(0, 0, "differs")),
     ],

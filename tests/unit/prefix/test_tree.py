@@ -4,7 +4,7 @@ from math import log2
 
 from allod.core.ids import SequenceId, TenantId
 from allod.core.pictures import Digest, PictureSpan
-from allod.core.step import Discard, Keep
+from allod.core.step import Discard, Keep, Split
 from allod.prefix.keys import Key, key_of, outside
 from allod.prefix.sizes import PrefixSizes
 from allod.prefix.tree import PrefixTree
@@ -98,3 +98,27 @@ def test_pictures_are_told_apart_by_what_they_show():
     kept.keep(TENANT, first, SOURCE, ROOM)
     assert (found(kept, first), found(kept, second), found(kept, tokens)) == (7, 2, 2)
     assert [outside(place, [PictureSpan(2, 4, red, 0)]) for place in range(8)] == [0, 1, 2, 2, 2, 2, 6, 7]
+
+
+def test_prompts_that_part_by_chance_are_not_cut_in_two():
+    """What begins with the same few tokens behind an instruction has a piece of its own; more is shared."""
+    kept = tree()
+    for number in range(20):
+        steps = kept.keep(TENANT, (*text(50), number % 3, number, *text(30, first=7)), SOURCE, ROOM)
+        assert sum(isinstance(step, Split) for step in steps) == (number == 1)
+    assert len(list(kept.nodes())) == 1 + 20
+    walk = kept.walk(TENANT, (*text(50), 2, 5, *text(5, first=7), 99))
+    assert (walk.agreed, walk.shared, walk.is_fork, walk.was_lost) == (57, 50, True, False)
+    assert kept.walk(TENANT, (*text(50), 2, 5, *text(20, first=7), 99)).shared == 72
+    assert kept.walk(TENANT, (*text(50), 2, 5)).shared == 52, "all that there is of a prompt is used"
+
+
+def test_what_was_forgotten_beside_what_begins_alike_is_called_so():
+    """A prompt is told from another of which only the first tokens are the same."""
+    kept, first, second = tree(), text(50), (*text(5), *text(45, first=3))
+    kept.keep(TENANT, first, SOURCE, ROOM)
+    kept.keep(TENANT, second, SOURCE, ROOM)
+    kept.touch(kept.walk(TENANT, second).path)
+    kept.shrink(500)
+    for asked, is_lost in ((first, True), ((*text(7), 1, 1, 1), False), (second, False)):
+        assert kept.walk(TENANT, asked).was_lost == is_lost

@@ -28,14 +28,16 @@ def test_every_chunk_is_read_once_with_its_like(parts: list[Part], pads_chunks: 
         assert len(group) == 1 or min(lengths) > 1
         if pads_chunks:
             assert len({padded_chunk(length) for length in lengths}) == 1
-            assert len(group) == rows_together(len(group), padded_chunk(lengths[0]))
+            rows = rows_together(len(group), padded_chunk(lengths[0]))
+            assert 4 * len(group) >= 3 * rows
         else:
             assert 8 * min(lengths) >= 7 * max(lengths)
 
 
 @given(st.lists(st.just(Part((1,) * 30, Reading([]))), min_size=1, max_size=40))
 def test_equal_chunks_are_read_in_few_groups(parts: list[Part]) -> None:
-    """All as one where any shape will do; else in powers of two up to eight."""
+    """All as one where any shape will do; else in powers of two up to eight, which padding may fill up."""
     assert len(groups(parts, pads_chunks=False)) == 1
     whole, rest = divmod(len(parts), 8)
-    assert len(groups(parts, pads_chunks=True)) == whole + rest.bit_count()
+    passes = (0, 1, 1, 1, 1, 2, 1, 1)  # of five, one is left alone
+    assert len(groups(parts, pads_chunks=True)) == whole + passes[rest]
