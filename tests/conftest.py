@@ -1,6 +1,8 @@
 """How hard and how long is tried, and what MLX computes with: that must be there before it is imported."""
 
+import os
 import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -9,7 +11,7 @@ from allod.config import offer
 from allod.device import blas
 from allod.device.settings import DeviceSettings
 
-blas.prepare(DeviceSettings(), offer)
+blas.prepare(DeviceSettings(), offer, str(Path(tempfile.gettempdir()) / f"allod-tests-{os.getuid()}"))
 
 # On a GPU MLX multiplies float32 with ten binary digits (TF32), too few for tests that want the tokens of
 # another library or another order of sums. What starts processes of its own does without: `defaults`.

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from allod.device import panels
 from allod.device.settings import DeviceSettings
 
 _SONAMES = ("libopenblas.so.0", "libmkl_rt.so.2", "libmkl_rt.so.3", "libblis.so.4")
@@ -47,16 +48,19 @@ def environment(settings: DeviceSettings) -> Mapping[str, str]:
         return {}
     names = _candidates() if settings.blas == "auto" else (settings.blas,)
     chosen = next(filter(None, (_chosen_core(name) for name in names if "openblas" in Path(name).name)), None)
-    core = better_core(chosen, _abilities()) if chosen else None
+    core = better_core(chosen, abilities()) if chosen else None
     return {"OPENBLAS_CORETYPE": core} if core else {}
 
 
-def prepare(settings: DeviceSettings, offer: Callable[[Mapping[str, str]], None]) -> str | None:
+def prepare(
+    settings: DeviceSettings, offer: Callable[[Mapping[str, str]], None], kernels_folder: str = ""
+) -> str | None:
     """Load a BLAS where MLX may compute on the CPU and brings none of its own; its name, as `preload` says.
 
     Args:
         settings: which device and library.
         offer: puts into the environment what the owner has not (`config.offer`).
+        kernels_folder: where what was compiled is kept; empty leaves all products to the BLAS.
 
     Raises:
         OSError: the owner named a library that cannot be loaded.
@@ -64,14 +68,16 @@ def prepare(settings: DeviceSettings, offer: Callable[[Mapping[str, str]], None]
     if not matters(settings.kind):
         return None
     offer(environment(settings))
-    return preload(settings.blas)
+    has_panels = settings.panels == "auto" and kernels_folder
+    return preload(settings.blas, Path(kernels_folder) / "cpu" if has_panels else None)
 
 
-def preload(choice: str) -> str | None:
+def preload(choice: str, panels_folder: Path | None = None) -> str | None:
     """Load a BLAS into the process and return its name and version, or None when none was found or wanted.
 
     Args:
         choice: `auto`, `none`, or the path of a shared library.
+        panels_folder: where our own products are kept, which stand in front of it; None leaves them out.
 
     Raises:
         OSError: the named library cannot be loaded.
@@ -79,10 +85,10 @@ def preload(choice: str) -> str | None:
     if choice == "none":
         return None
     if choice != "auto":
-        return _load(choice)
+        return _load(choice, panels_folder)
     for name in _candidates():
         try:
-            return _load(name)
+            return _load(name, panels_folder)
         except OSError:
             continue
     return None
@@ -111,13 +117,20 @@ def _chosen_core(name: str) -> str | None:
     return told.stdout.strip() if told.returncode == 0 else None
 
 
-def _abilities() -> frozenset[str]:
+def abilities() -> frozenset[str]:
+    """What the processor can do, in the words of Linux."""
     lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
     return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
 
 
-def _load(name: str) -> str:
-    library = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+def _load(name: str, panels_folder: Path | None) -> str:
+    library = ctypes.CDLL(name)
+    has_panels = panels_folder is not None and panels.load(panels_folder, library, abilities())
+    ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+    return f"{_words(name, library)}{' behind panels' if has_panels else ''}"
+
+
+def _words(name: str, library: ctypes.CDLL) -> str:
     try:
         tell = library.openblas_get_config
     except AttributeError:

@@ -24,3 +24,10 @@ class DeviceSettings:
         str,
         Doc("CPU only: the BLAS library to load before MLX: `auto`, `none`, or a path to a shared library."),
     ] = "auto"
+    panels: Annotated[
+        Literal["auto", "off"],
+        Doc(
+            "Linux CPUs only: `auto` multiplies weights by code of allod's own where that is measured to be "
+            "faster than the BLAS; the system's C compiler makes it at the first load."
+        ),
+    ] = "auto"

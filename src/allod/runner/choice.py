@@ -7,11 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 
 from allod.runner.measured import (
     BY_COLUMNS,
+    BY_PANELS,
     BY_ROWS,
     COLUMNS,
     PAD_ROWS,
     PADDED,
     PADDED_COLUMNS,
+    PANELS,
     PIECE_ROWS,
     PIECES,
     ROWS_FIRST,
@@ -37,7 +39,7 @@ WORTH = 0.1
 """Another form or way is taken where it saves at least this share: less is within what measuring errs by."""
 
 LAYOUT_WORTH = 0.03
-"""Columns are taken where they save at least this share, which is a sum of many tries."""
+"""Columns or panels are taken where they save at least this share, which is a sum of many tries."""
 
 _SPARED = 0.15
 """Pieces are multiplied by one thread. Beside another that builds the next step's graph, products of two take
@@ -114,15 +116,28 @@ def lies_by_columns(ways: Ways) -> bool:
     return any(way in BY_COLUMNS for _, way in ways)
 
 
+def lies_in_panels(ways: Ways) -> bool:
+    """Whether weights that are multiplied so lie in panels."""
+    return any(way in BY_PANELS for _, way in ways)
+
+
 def _layout(timings: Sequence[Timing]) -> tuple[Way, ...]:
-    """How unpacked weights lie, by the ways they have then: by rows, where columns are hardly better.
+    """How unpacked weights lie, by the ways they have then: as is better than by rows, if not hardly so."""
+    best = BY_ROWS
+    for layout in (BY_COLUMNS, BY_PANELS):
+        best = layout if _is_better(layout, best, timings) else best
+    return best
+
+
+def _is_better(layout: tuple[Way, ...], other: tuple[Way, ...], timings: Sequence[Timing]) -> bool:
+    """Whether weights should lie so.
 
     What counts is what a token waits for, at the numbers of rows at which tries of some way of each agreed.
     """
-    both = [{t.rows for t in timings if t.steady and t.way in layout} for layout in (BY_ROWS, BY_COLUMNS)]
+    both = [{t.rows for t in timings if t.steady and t.way in ways} for ways in (layout, other)]
     compared = [t for t in timings if t.rows in both[0] & both[1] and not t.estimated]
-    rows, columns = (seconds_per_token(compared, layout) for layout in (BY_ROWS, BY_COLUMNS))
-    return BY_COLUMNS if columns < (1 - LAYOUT_WORTH) * rows else BY_ROWS
+    seconds, other_seconds = (seconds_per_token(compared, ways) for ways in (layout, other))
+    return seconds < (1 - LAYOUT_WORTH) * other_seconds
 
 
 def _way_at(timings: Sequence[Timing], layout: tuple[Way, ...]) -> Way | None:
@@ -154,9 +169,15 @@ def is_steady(kinds: Sequence[MeasuredKind]) -> bool:
     return sum(plain) >= _STEADY_SHARE * len(plain)
 
 
-def ways_to_try(rows: int) -> tuple[Way, ...]:
-    """The ways to measure unpacked weights in; padding a multiple, a single row or a prompt is none."""
+def ways_to_try(rows: int, *, panels: bool = False) -> tuple[Way, ...]:
+    """The ways to measure unpacked weights in; padding a multiple, a single row or a prompt is none.
+
+    Args:
+        rows: of what comes in.
+        panels: weights can lie in panels.
+    """
     is_padded = rows % PAD_ROWS != 0 and 1 < rows < PREFILL_ROWS
     padded = (PADDED, PADDED_COLUMNS) if is_padded else ()
     pieces = (PIECES,) if rows <= PIECE_ROWS else ()
-    return (ROWS_FIRST, COLUMNS, WEIGHTS_FIRST, *padded, *pieces)
+    own = (PANELS,) if panels else ()
+    return (ROWS_FIRST, COLUMNS, *own, WEIGHTS_FIRST, *padded, *pieces)

@@ -12,17 +12,24 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-VERSION = 5
+VERSION = 6
 
 Use = Literal["block", "head"]
 """Where a product stands: in a block, which reads prompts too, or at the end, which scores tokens only."""
 
 Way = Literal[
-    "stored", "rows first", "weights first", "padded rows first", "pieces", "columns", "padded columns"
+    "stored",
+    "rows first",
+    "weights first",
+    "padded rows first",
+    "pieces",
+    "columns",
+    "padded columns",
+    "panels",
 ]
 """How a product is computed: on quantised weights, as `x @ w.T`, as `(w @ x.T).T`, as `x @ w.T` with rows
 of zeros behind `x` up to a multiple of `PAD_ROWS`, or as `x @ w.T` with the rows of `w` in pieces, one after
-the other; two of these again on weights that lie by columns."""
+the other; two of these again on weights that lie by columns; and by code of our own on weights in panels."""
 
 STORED: Way = "stored"
 ROWS_FIRST: Way = "rows first"
@@ -31,10 +38,13 @@ PADDED: Way = "padded rows first"
 PIECES: Way = "pieces"
 COLUMNS: Way = "columns"
 PADDED_COLUMNS: Way = "padded columns"
+PANELS: Way = "panels"
 
 BY_ROWS: tuple[Way, ...] = (ROWS_FIRST, WEIGHTS_FIRST, PADDED, PIECES)
 BY_COLUMNS: tuple[Way, ...] = (COLUMNS, PADDED_COLUMNS)
-"""The ways of unpacked weights that lie row by row, and column by column; of each the plain one first."""
+BY_PANELS: tuple[Way, ...] = (PANELS,)
+"""The ways of unpacked weights that lie row by row, column by column, and in panels; of each the plain one
+first."""
 
 PAD_ROWS = 16
 """The kernels of BLAS libraries for wide registers take 16 rows at a time, and are slow for what is left."""

@@ -4,7 +4,8 @@ BLAS libraries and GPU kernels are not equally good at all shapes: with few rows
 the weights by the rows than the rows by the weights, or to add rows of zeros. The number of rows is known
 when the graph is built, so choosing costs nothing at run time. Nor are they equally good at all layouts: a
 library that brings the weights into an order of its own for every product does so faster if they lie column
-by column, and with one row that is most of the work; of small products it spares that.
+by column, and with one row that is most of the work; of small products it spares that. Code of our own spares
+it always, for weights that lie in panels.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from functools import cache
 
 import mlx.core as mx
 
-from allod.runner.choice import Ways, lies_by_columns
+from allod.runner import panels
+from allod.runner.choice import Ways, lies_by_columns, lies_in_panels
 from allod.runner.measured import (
     COLUMNS,
     PAD_ROWS,
+    PANELS,
     PIECE_MULTIPLICATIONS,
     PIECES,
     ROWS_FIRST,
@@ -35,12 +38,19 @@ def by_columns(weight: mx.array) -> mx.array:
     return mx.contiguous(weight.T).T
 
 
+def _lying(weight: mx.array, ways: Ways) -> mx.array:
+    """A weight as it should lie to be multiplied in these ways."""
+    if lies_in_panels(ways):
+        return panels.in_panels(weight)
+    return by_columns(weight) if lies_by_columns(ways) else weight
+
+
 def multiply(inputs: mx.array, weight: mx.array, way: Way) -> mx.array:
     """Compute `inputs @ weight.T`.
 
     Args:
         inputs: (..., K).
-        weight: (N, K).
+        weight: (N, K), lying as the way wants it.
         way: how; not `stored`.
 
     Returns:
@@ -48,6 +58,8 @@ def multiply(inputs: mx.array, weight: mx.array, way: Way) -> mx.array:
     """
     if way in _PLAIN:
         return inputs @ weight.T
+    if way == PANELS:
+        return panels.multiply(inputs, weight)
     *outer, columns = inputs.shape
     rows = inputs.size // columns
     if way == WEIGHTS_FIRST and rows == 1:
@@ -91,6 +103,8 @@ def outputs_of_piece(rows: int, outputs: int, inputs: int) -> int:
 
 def way_for(ways: Ways, rows: int) -> Way:
     """The way for so many rows."""
+    if lies_in_panels(ways):
+        return PANELS
     for most_rows, way in ways:
         if rows <= most_rows:
             return way
@@ -108,7 +122,7 @@ class Product(nn.Linear):
 
     def __init__(self, weight: mx.array, bias: mx.array | None, ways: Ways) -> None:
         nn.Module.__init__(self)
-        self.weight = by_columns(weight) if lies_by_columns(ways) else weight
+        self.weight = _lying(weight, ways)
         if bias is not None:
             self.bias = bias
         self._ways = ways
@@ -132,6 +146,8 @@ class Product(nn.Linear):
         way = way_for(self._ways, rows)
         length, rest = divmod(self.weight.shape[0], count)
         is_equal = not rest and list(cuts) == [length * place for place in range(1, count)]
+        if is_equal and way == PANELS and length % panels.PANEL_OUTPUTS == 0 and "bias" not in self:
+            return [panels.multiply(x, part) for part in mx.split(self.weight, count)]
         if is_equal and self._ways and rows > 1 and way in _APART and "bias" not in self:
             # Cut and not indexed: MLX gathers what an index asks for, which is a copy.
             apart = mx.split(multiply_apart(x, self.weight, way, count), count)
@@ -149,8 +165,12 @@ class TiedProduct(nn.Embedding):
 
     def __init__(self, weight: mx.array, ways: Ways) -> None:
         nn.Module.__init__(self)
-        self.weight = by_columns(weight) if lies_by_columns(ways) else weight
+        self.weight = _lying(weight, ways)
         self._ways = ways
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Look up (...) ids: (..., K)."""
+        return panels.rows_of(self.weight, x) if lies_in_panels(self._ways) else super().__call__(x)
 
     def as_linear(self, x: mx.array) -> mx.array:
         """Map (..., K) to (..., V)."""

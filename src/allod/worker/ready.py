@@ -14,7 +14,7 @@ def prepare(settings: WorkerSettings) -> str | None:
     Raises:
         OSError: the owner named a BLAS that cannot be loaded.
     """
-    loaded = blas.prepare(settings.device, offer)
+    loaded = blas.prepare(settings.device, offer, settings.kernels_folder)
     kernels.prepare(settings.device, settings.kernels_folder, offer)
     tokenizerless.import_library()
     return loaded

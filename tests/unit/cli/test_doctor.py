@@ -29,7 +29,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(lazy, "examine", examine)
     monkeypatch.setattr(blas, "environment", lambda _settings: dict[str, str]())
-    monkeypatch.setattr(blas, "preload", lambda _choice: machine["blas"])
+    monkeypatch.setattr(blas, "preload", lambda _choice, _folder: machine["blas"])
     monkeypatch.setattr(blas, "matters", lambda _kind: machine["matters"])
     return machine
 

@@ -14,6 +14,7 @@ from allod.runner.choice import (
     choose_unpacked,
     is_steady,
     lies_by_columns,
+    lies_in_panels,
     seconds_per_token,
     ways_of,
 )
@@ -23,6 +24,7 @@ from allod.runner.measured import (
     COLUMNS,
     PADDED,
     PADDED_COLUMNS,
+    PANELS,
     PIECES,
     ROWS_FIRST,
     STORED,
@@ -186,6 +188,22 @@ def test_layouts_do_not_mix(taken: dict[tuple[int, Way], float]) -> None:
     assert {way for _, way in ways} <= set(layout)
     rows, columns = (seconds_per_token(timings, each) for each in (BY_ROWS, BY_COLUMNS))
     assert (layout == BY_COLUMNS) == (columns < (1 - LAYOUT_WORTH) * rows)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "is_taken"), [(1.0, True), (1.42, True), (1.44, False), (1.8, False)], ids=str
+)
+def test_weights_lie_in_panels_where_that_costs_a_token_less(seconds: float, is_taken: bool) -> None:
+    """Less than what is best else; then all numbers of rows are multiplied so, measured or not."""
+    timings = [
+        *made_up(PACKED, lambda _kind, way, rows: COLUMNS_MS.get(way, 9.0)),
+        *(Timing(PANELS, rows, seconds, steady=True) for rows in (1, 8, 32, PREFILL_ROWS)),
+    ]
+    ways = ways_of(timings)
+    assert lies_in_panels(ways) == is_taken
+    assert lies_by_columns(ways) != is_taken
+    if is_taken:
+        assert {way_for(ways, rows) for rows in (1, 3, 33, 5000)} == {PANELS}
 
 
 def test_in_doubt_weights_lie_by_rows() -> None:
