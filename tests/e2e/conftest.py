@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.seeing import FAMILIES, home_that_sees
 from tests.scaffolding.families import write_byte_tokenizer, write_random_model
 from tests.scaffolding.server import RunningServer, running_server
-from tests.scaffolding.timings import columns_are_fast, make_up
+from tests.scaffolding.timings import make_up, panels_are_fast
 from tests.scaffolding.turns import one_at_a_time
 
 from allod.registry.catalog import Catalog
@@ -44,7 +44,7 @@ def starter_home() -> Path:
 def starter_server(starter_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with running_server(starter_home, tmp_path_factory.mktemp("starter") / "log") as server:
         # Timings of a machine that is busy with tests are taken again at each load: these are held for good.
-        make_up(starter_home / "measured" / f"{STARTER_NAME}.json", columns_are_fast)
+        make_up(starter_home / "measured" / f"{STARTER_NAME}.json", panels_are_fast)
         yield server
 
 

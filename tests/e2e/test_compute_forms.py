@@ -17,12 +17,13 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 from allod.device import blas
-blas.preload("auto")
+blas.preload("auto", Path(sys.argv[2]).parent)
 import mlx.core as mx
 from mlx_lm.generate import generate_step
 from mlx_lm.utils import load_tokenizer
 from tests.scaffolding.timings import UNMEASURED, make_up
 from allod.device.choose import choose
+from allod.runner import panels
 from allod.runner.load import load
 from allod.runner.record import Measuring
 from allod.runner.settings import RunnerSettings
@@ -38,7 +39,7 @@ def answers(compute, measuring):
     return [loaded.compute, tokenizer.decode([token for token, _ in steps])]
 
 found = {"auto": answers("auto", Measuring(file)), "stored": answers("stored", UNMEASURED)}
-for way in ("weights first", "padded columns"):
+for way in ("weights first", "padded columns", *(["panels"] if panels.are_understood() else [])):
     make_up(file, lambda kind, taken, rows: rows * (1e-3 if taken == way else 9e-3))
     found[way] = answers("auto", Measuring(file))
 print(json.dumps(found))

@@ -72,6 +72,8 @@ def test_layers_stand_for_those_of_mlx() -> None:
     ids = mx.array([[0, 31, 32], [95, 7, 64]])
     assert mx.array_equal(tied(ids), embedding(ids))
     assert distance(tied.as_linear(x), embedding.as_linear(x)) < TOLERANCE
+    for each, plain_one in ((layer, linear), (tied, embedding)):
+        assert mx.array_equal(each.weight, plain_one.weight), "a model's code may look into it"
 
 
 def test_weights_that_make_no_whole_panels_stay_as_they_are() -> None:

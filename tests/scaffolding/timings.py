@@ -6,7 +6,18 @@ from pathlib import Path
 import msgspec
 
 from allod.runner.choice import DECODE_ROWS, PREFILL_ROWS, SPAN, ways_to_try
-from allod.runner.measured import COLUMNS, ROWS_FIRST, STORED, Kind, MeasuredKind, Timing, Way, read, write
+from allod.runner.measured import (
+    COLUMNS,
+    PANELS,
+    ROWS_FIRST,
+    STORED,
+    Kind,
+    MeasuredKind,
+    Timing,
+    Way,
+    read,
+    write,
+)
 from allod.runner.record import Measuring
 from allod.runner.survey import Group
 
@@ -15,13 +26,15 @@ UNMEASURED = Measuring(all_ways=False)
 and on a busy machine it finds something else each time."""
 
 
-def made_up(kind: Kind, seconds: Callable[[Kind, Way, int], float]) -> tuple[Timing, ...]:
-    """Timings as they are measured, by a rule."""
+def made_up(
+    kind: Kind, seconds: Callable[[Kind, Way, int], float], *, panels: bool = False
+) -> tuple[Timing, ...]:
+    """Timings as they are measured, by a rule; those of panels as well, where weights can lie in them."""
     last = (PREFILL_ROWS,) if kind.use == "block" else ()
     timings: list[Timing] = []
     for rows in (*SPAN, *last):
         stored: tuple[Way, ...] = (STORED,) if kind.bits and rows in (*DECODE_ROWS, PREFILL_ROWS) else ()
-        ways = (*ways_to_try(rows), *stored)
+        ways = (*ways_to_try(rows, panels=panels), *stored)
         timings += [Timing(way, rows, seconds(kind, way, rows), steady=True) for way in ways]
     return tuple(timings)
 
@@ -30,7 +43,11 @@ def make_up(file: Path, seconds: Callable[[Kind, Way, int], float]) -> None:
     """Put timings by a rule in the place of those that were measured."""
     measured = read(file)
     assert measured is not None
-    kinds = [msgspec.structs.replace(entry, timings=made_up(entry.kind, seconds)) for entry in measured.kinds]
+    panels = any(timing.way == PANELS for entry in measured.kinds for timing in entry.timings)
+    kinds = [
+        msgspec.structs.replace(entry, timings=made_up(entry.kind, seconds, panels=panels))
+        for entry in measured.kinds
+    ]
     write(file, msgspec.structs.replace(measured, kinds=tuple(kinds)))
 
 
@@ -53,9 +70,9 @@ def packed_is_slow(_kind: Kind, way: Way, rows: int) -> float:
     return rows * (10e-3 if way == STORED else 1e-3 if way == ROWS_FIRST else 2e-3)
 
 
-def columns_are_fast(_kind: Kind, way: Way, rows: int) -> float:
-    """Unpacked weights are faster by far, and from columns."""
-    return rows * (10e-3 if way == STORED else 1e-3 if way == COLUMNS else 2e-3)
+def panels_are_fast(_kind: Kind, way: Way, rows: int) -> float:
+    """Unpacked weights are faster by far, and from panels; where these are not, from columns."""
+    return rows * {STORED: 10e-3, PANELS: 0.5e-3, COLUMNS: 1e-3}.get(way, 2e-3)
 
 
 def packed_is_fast(_kind: Kind, way: Way, rows: int) -> float:

@@ -7,14 +7,13 @@ to multiply one row costs as little as in a decode step.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import mlx.core as mx
 
 from allod.runner.caches import RowState
 from allod.runner.doors import DOORS, passing
 from allod.runner.network import Network
-from allod.runner.product import Product, TiedProduct
+from allod.runner.product import Product, TiedProduct, outputs_of
 from mlx import nn
 
 _Choose = Callable[[mx.array], mx.array]
@@ -78,7 +77,7 @@ def _scores(
     """Score what is chosen of what comes into the last product, (R, V)."""
 
     def through(layer: nn.Module, inputs: mx.array) -> mx.array:
-        is_last = cast("nn.Linear", layer).weight.shape[0] == vocabulary
+        is_last = outputs_of(layer) == vocabulary
         # A product may hand on to another; by then only what is wanted is left.
         return chosen(inputs) if is_last and inputs.ndim == 3 else inputs
 

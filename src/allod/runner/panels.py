@@ -42,6 +42,13 @@ def in_panels(weight: mx.array) -> mx.array:
     return mx.contiguous(panels.swapaxes(1, 2)).reshape(outputs, inputs)
 
 
+def in_rows(weight: mx.array) -> mx.array:
+    """The inverse of `in_panels`."""
+    outputs, inputs = weight.shape
+    panels = weight.reshape(outputs // PANEL_OUTPUTS, inputs, PANEL_OUTPUTS)
+    return panels.swapaxes(1, 2).reshape(outputs, inputs)
+
+
 def multiply(inputs: mx.array, weight: mx.array) -> mx.array:
     """Compute `inputs @ weight.T`.
 

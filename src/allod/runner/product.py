@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import cast
 
 import mlx.core as mx
 
@@ -36,13 +37,6 @@ _APART = (ROWS_FIRST, PIECES)
 def by_columns(weight: mx.array) -> mx.array:
     """The same array, (N, K), but that its columns and not its rows are in one piece in memory."""
     return mx.contiguous(weight.T).T
-
-
-def _lying(weight: mx.array, ways: Ways) -> mx.array:
-    """A weight as it should lie to be multiplied in these ways."""
-    if lies_in_panels(ways):
-        return panels.in_panels(weight)
-    return by_columns(weight) if lies_by_columns(ways) else weight
 
 
 def multiply(inputs: mx.array, weight: mx.array, way: Way) -> mx.array:
@@ -111,7 +105,39 @@ def way_for(ways: Ways, rows: int) -> Way:
     return ROWS_FIRST
 
 
-class Product(nn.Linear):
+class _Laid:
+    """A layer whose weight lies as it is multiplied best."""
+
+    outputs: int
+    panels: mx.array
+    weight: mx.array
+    _ways: Ways
+
+    def _lay(self, weight: mx.array, ways: Ways) -> None:
+        self.outputs, self._ways = weight.shape[0], ways
+        if lies_in_panels(ways):
+            self.panels = panels.in_panels(weight)
+        else:
+            self.weight = by_columns(weight) if lies_by_columns(ways) else weight
+
+    def __getattr__(self, key: str) -> object:
+        """A weight that lies in panels as it was, for a model whose code looks into it."""
+        module = cast("nn.Module", self)
+        if key == "weight" and "panels" in module:
+            return panels.in_rows(self.panels)
+        return nn.Module.__getattr__(module, key)
+
+    def _multiply(self, x: mx.array) -> mx.array:
+        way = way_for(self._ways, x.size // x.shape[-1])
+        return multiply(x, self.panels if way == PANELS else self.weight, way)
+
+
+def outputs_of(layer: nn.Module) -> int:
+    """Rows of the weight of a layer that multiplies."""
+    return layer.outputs if isinstance(layer, _Laid) else cast("nn.Linear", layer).weight.shape[0]
+
+
+class Product(_Laid, nn.Linear):
     """A linear layer that knows its ways.
 
     Args:
@@ -122,17 +148,15 @@ class Product(nn.Linear):
 
     def __init__(self, weight: mx.array, bias: mx.array | None, ways: Ways) -> None:
         nn.Module.__init__(self)
-        self.weight = _lying(weight, ways)
+        self._lay(weight, ways)
         if bias is not None:
             self.bias = bias
-        self._ways = ways
 
     def __call__(self, x: mx.array) -> mx.array:
         """Map (..., K) to (..., N)."""
-        way = way_for(self._ways, x.size // x.shape[-1])
-        if way in _PLAIN:
-            return super().__call__(x)
-        product = multiply(x, self.weight, way)
+        if way_for(self._ways, x.size // x.shape[-1]) in _PLAIN:
+            return nn.Linear.__call__(self, x)
+        product = self._multiply(x)
         return product + self.bias if "bias" in self else product
 
     def parts(self, x: mx.array, cuts: Sequence[int]) -> Sequence[mx.array]:
@@ -144,10 +168,10 @@ class Product(nn.Linear):
         """
         rows, count = x.size // x.shape[-1], len(cuts) + 1
         way = way_for(self._ways, rows)
-        length, rest = divmod(self.weight.shape[0], count)
+        length, rest = divmod(self.outputs, count)
         is_equal = not rest and list(cuts) == [length * place for place in range(1, count)]
         if is_equal and way == PANELS and length % panels.PANEL_OUTPUTS == 0 and "bias" not in self:
-            return [panels.multiply(x, part) for part in mx.split(self.weight, count)]
+            return [panels.multiply(x, part) for part in mx.split(self.panels, count)]
         if is_equal and self._ways and rows > 1 and way in _APART and "bias" not in self:
             # Cut and not indexed: MLX gathers what an index asks for, which is a copy.
             apart = mx.split(multiply_apart(x, self.weight, way, count), count)
@@ -155,7 +179,7 @@ class Product(nn.Linear):
         return mx.split(self(x), cuts, axis=-1)
 
 
-class TiedProduct(nn.Embedding):
+class TiedProduct(_Laid, nn.Embedding):
     """An embedding whose weight is the model's last product as well, and knows its ways as that.
 
     Args:
@@ -165,13 +189,12 @@ class TiedProduct(nn.Embedding):
 
     def __init__(self, weight: mx.array, ways: Ways) -> None:
         nn.Module.__init__(self)
-        self.weight = _lying(weight, ways)
-        self._ways = ways
+        self._lay(weight, ways)
 
     def __call__(self, x: mx.array) -> mx.array:
         """Look up (...) ids: (..., K)."""
-        return panels.rows_of(self.weight, x) if lies_in_panels(self._ways) else super().__call__(x)
+        return panels.rows_of(self.panels, x) if "panels" in self else nn.Embedding.__call__(self, x)
 
     def as_linear(self, x: mx.array) -> mx.array:
         """Map (..., K) to (..., V)."""
-        return multiply(x, self.weight, way_for(self._ways, x.size // x.shape[-1]))
+        return self._multiply(x)
