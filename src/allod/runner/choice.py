@@ -12,8 +12,6 @@ from allod.runner.measured import (
     COLUMNS,
     PAD_ROWS,
     PADDED,
-    PADDED_COLUMNS,
-    PANELS,
     PIECE_ROWS,
     PIECES,
     ROWS_FIRST,
@@ -174,10 +172,11 @@ def ways_to_try(rows: int, *, panels: bool = False) -> tuple[Way, ...]:
 
     Args:
         rows: of what comes in.
-        panels: weights can lie in panels.
+        panels: weights can lie in panels. Columns are not tried beside them, which spare a library some of
+            the work that panels spare altogether: for a large head they would be one more copy of it.
     """
     is_padded = rows % PAD_ROWS != 0 and 1 < rows < PREFILL_ROWS
-    padded = (PADDED, PADDED_COLUMNS) if is_padded else ()
-    pieces = (PIECES,) if rows <= PIECE_ROWS else ()
-    own = (PANELS,) if panels else ()
-    return (ROWS_FIRST, COLUMNS, *own, WEIGHTS_FIRST, *padded, *pieces)
+    padded: tuple[Way, ...] = (PADDED,) if is_padded else ()
+    pieces: tuple[Way, ...] = (PIECES,) if rows <= PIECE_ROWS else ()
+    by_columns = BY_COLUMNS if is_padded else (COLUMNS,)
+    return (ROWS_FIRST, *(BY_PANELS if panels else by_columns), WEIGHTS_FIRST, *padded, *pieces)

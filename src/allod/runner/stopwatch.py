@@ -19,8 +19,8 @@ from allod.runner.choice import DECODE_ROWS, PREFILL_ROWS, SPAN, ways_to_try
 from allod.runner.measured import (
     AGREEMENT,
     BY_COLUMNS,
+    BY_ROWS,
     COLUMNS,
-    PANELS,
     ROWS_FIRST,
     STORED,
     MeasuredKind,
@@ -107,11 +107,11 @@ class _Stopwatch:
         self._weights = [weight_of(layer, group.dtype) for layer in layers] if unpacks else []
         if not group.kind.bits:
             self._weights = [weight_of(layer, group.dtype) for layer in layers]
-        self._columns = [by_columns(weight) for weight in self._weights] if all_ways else []
-        in_panels = all_ways and panels.can_hold(group.kind.outputs, group.dtype)
-        self._panels = [panels.in_panels(weight) for weight in self._weights] if in_panels else []
+        self._has_panels = all_ways and panels.can_hold(group.kind.outputs, group.dtype)
+        lay = panels.in_panels if self._has_panels else by_columns
+        self._laid = [lay(weight) for weight in self._weights] if all_ways else []
         packed = [[layer.weight, layer.get("scales"), layer.get("biases")] for layer in layers]
-        mx.eval(self._weights, self._columns, self._panels, packed)
+        mx.eval(self._weights, self._laid, packed)
         # On a GPU, kernels that do not need each other run side by side, which those of a step cannot.
         self._chains = mx.default_device().type != mx.cpu
 
@@ -139,7 +139,7 @@ class _Stopwatch:
         self.timings += [_timing(way, rows, taken) for way, taken in tries.items()]
 
     def _courses(self, rows: int, *, refines: bool) -> list[_Course]:
-        ways = ways_to_try(rows, panels=bool(self._panels)) if self._all_ways else (ROWS_FIRST,)
+        ways = ways_to_try(rows, panels=self._has_panels) if self._all_ways else (ROWS_FIRST,)
         courses = [_Course(way, self._unpacked(way)) for way in ways] if self._weights else []
         return [*courses, _Course(STORED, self._stored)] if self._stored and not refines else courses
 
@@ -147,8 +147,7 @@ class _Stopwatch:
         def course(weight: mx.array) -> _Multiply:
             return lambda inputs: multiply(inputs, weight, way)
 
-        lying = self._panels if way == PANELS else self._columns if way in BY_COLUMNS else self._weights
-        return [course(weight) for weight in lying]
+        return [course(weight) for weight in (self._weights if way in BY_ROWS else self._laid)]
 
     def _forecast(self, way: Way, rows: int) -> float:
         """About what it will take, by the most rows below that were timed so, or plainly.
