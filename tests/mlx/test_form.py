@@ -8,9 +8,10 @@ import pytest
 from mlx.utils import tree_flatten
 from tests.scaffolding.families import DEVICE, write_random_model
 from tests.scaffolding.packed import write_packed_model
-from tests.scaffolding.timings import UNMEASURED, make_up, packed_is_fast, packed_is_slow
+from tests.scaffolding.timings import UNMEASURED, make_up, packed_is_fast, packed_is_slow, panels_are_fast
 
 from allod.device.choose import choose
+from allod.runner import panels
 from allod.runner.joint import Part
 from allod.runner.load import load
 from allod.runner.loaded import CannotLoad, LoadedModel
@@ -139,6 +140,26 @@ def test_measurements_decide(tmp_path: Path) -> None:
         assert kept is not None
         assert kept.compute == words
         assert [kind.is_dense for kind in kept.kinds] == [layer == "Product"] * len(kept.kinds)
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize("is_understood", [True, False])
+def test_weights_lie_in_panels_only_where_these_are_multiplied(
+    is_understood: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timings may be of a process that had what multiplies them; the model says the same in both."""
+    if is_understood and not panels.are_understood():
+        pytest.skip("no BLAS, no compiler, or no CPU")
+    monkeypatch.setattr(panels, "are_understood", lambda: is_understood)
+    folder = write_packed_model("llama", tmp_path / "m")
+    file = tmp_path / "m.json"
+    loaded_as(folder, measuring=Begun(file).measuring)
+    make_up(file, panels_are_fast, panels=True)
+    loaded = loaded_as(folder, measuring=Begun(file).measuring)
+    assert forms(loaded)["model.layers.0.mlp.gate_proj.whole"] == "Product"
+    names = [name for name, _ in tree_flatten(module_of(loaded).parameters())]
+    assert any(name.endswith(".panels") for name in names) == is_understood
+    assert distance(loaded, loaded_as(folder, "stored", UNMEASURED)) <= BOUND["float32"]
 
 
 @pytest.mark.usefixtures("unmeasured")

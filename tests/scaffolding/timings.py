@@ -39,11 +39,11 @@ def made_up(
     return tuple(timings)
 
 
-def make_up(file: Path, seconds: Callable[[Kind, Way, int], float]) -> None:
-    """Put timings by a rule in the place of those that were measured."""
+def make_up(file: Path, seconds: Callable[[Kind, Way, int], float], *, panels: bool = False) -> None:
+    """Put timings by a rule in the place of those that were measured; those of panels too, if wanted."""
     measured = read(file)
     assert measured is not None
-    panels = any(timing.way == PANELS for entry in measured.kinds for timing in entry.timings)
+    panels = panels or any(timing.way == PANELS for entry in measured.kinds for timing in entry.timings)
     kinds = [
         msgspec.structs.replace(entry, timings=made_up(entry.kind, seconds, panels=panels))
         for entry in measured.kinds

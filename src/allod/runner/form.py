@@ -14,10 +14,11 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.utils import dequantize_model
 
 from allod.device.base import Platform
+from allod.runner import panels
 from allod.runner.arch.model import Parametric
 from allod.runner.choice import Ways, choose_unpacked, ways_of
 from allod.runner.loaded import CannotLoad, gib, too_large
-from allod.runner.measured import MeasuredKind
+from allod.runner.measured import BY_PANELS, MeasuredKind
 from allod.runner.network import Network
 from allod.runner.packed import has_experts, unpack_experts
 from allod.runner.product import Product, TiedProduct
@@ -92,7 +93,8 @@ def bring_into_form(model: nn.Module, network: Network, terms: Terms, reserved_b
         kinds = tuple(group.described for group in groups)
     kinds = _chosen(kinds, terms, room_bytes)
     for group, kind in zip(groups, kinds, strict=True):
-        ways = ways_of(kind.timings)
+        # Timings say what was there when they were taken; nothing else would compute such weights.
+        ways = ways_of([t for t in kind.timings if t.way not in BY_PANELS or panels.are_understood()])
         if group.kind.bits or ways:
             _replace(model, group, kind.dense_modules, ways)
     if terms.settings.compute == "dense":
