@@ -117,13 +117,14 @@ static void take_panels(void) {
   }
 }
 
-// Whether a helper found something that was open, and helped until nothing was left.
-static int helped(void) {
+// Helps until nothing is left, if something is open. Another helper that enters first is no reason to stay out.
+static void take_part(void) {
   unsigned seen = atomic_load(&state);
-  if (!(seen & OPEN) || !atomic_compare_exchange_strong(&state, &seen, seen + 1)) return 0;
+  do {
+    if (!(seen & OPEN)) return;
+  } while (!atomic_compare_exchange_weak(&state, &seen, seen + 1));
   take_panels();
   atomic_fetch_sub(&state, 1);
-  return 1;
 }
 
 static void *help(void *unused) {
@@ -136,7 +137,7 @@ static void *help(void *unused) {
     }
     if (now != done) {
       done = now;
-      helped();
+      take_part();
       continue;
     }
     atomic_fetch_add(&sleepers, 1);
