@@ -70,6 +70,11 @@ class Settings:
         return self.home / "prefixes" / model
 
     @property
+    def kernels_folder(self) -> Path:
+        """Where kernels that were compiled for this machine are kept."""
+        return self.home / "kernels"
+
+    @property
     def store_file(self) -> Path:
         """Where kept responses, files and batches are."""
         return self.home / "store.sqlite3"
@@ -104,7 +109,7 @@ class WorkerSettings:
             settings.device,
             settings.media,
             resident,
-            str(settings.home / "kernels"),
+            str(settings.kernels_folder),
         )
 
     def to_json(self) -> str:

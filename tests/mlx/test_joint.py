@@ -7,6 +7,7 @@ import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
 from mlx_lm.utils import load_model
+from tests.scaffolding.closeness import distance
 from tests.scaffolding.families import DEVICE, FAMILIES, write_random_model
 from tests.scaffolding.packed import write_packed_model
 
@@ -32,10 +33,6 @@ def network_of(folder: Path) -> TextNetwork:
     module, _ = load_model(folder, lazy=True)
     module.set_dtype(mx.float32)
     return TextNetwork(module)
-
-
-def distance(found: mx.array, wanted: mx.array) -> float:
-    return (mx.linalg.norm(found - wanted) / mx.linalg.norm(wanted)).item()
 
 
 def parts_of(network: TextNetwork) -> dict[str, str]:

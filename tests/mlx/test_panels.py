@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.scaffolding.closeness import distance
 from tests.scaffolding.families import DEVICE
 
 from allod.device.choose import choose
@@ -24,11 +25,6 @@ def _in_front() -> None:
     if not panels.are_understood():
         pytest.skip("no BLAS, no compiler, or no CPU")
     mx.random.seed(5)
-
-
-def distance(found: mx.array, wanted: mx.array) -> float:
-    """Relative L2 distance."""
-    return (mx.linalg.norm(found - wanted) / mx.linalg.norm(wanted)).item()
 
 
 @given(

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mlx.utils import tree_flatten
+from tests.scaffolding.closeness import distance
 from tests.scaffolding.families import DEVICE
 
 from allod.device.choose import choose
@@ -38,12 +39,6 @@ TOLERANCE = {mx.float32: 1e-6, mx.bfloat16: 1e-2}
 def _device() -> None:
     choose(DEVICE)
     mx.random.seed(3)
-
-
-def distance(found: mx.array, wanted: mx.array) -> float:
-    """Relative L2 distance."""
-    found, wanted = found.astype(mx.float32), wanted.astype(mx.float32)
-    return (mx.linalg.norm(found - wanted) / mx.linalg.norm(wanted)).item()
 
 
 @pytest.fixture(autouse=True)

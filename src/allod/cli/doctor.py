@@ -9,7 +9,7 @@ from allod.cli.exits import ExitCode
 from allod.cli.options import AsJson, settings_of
 from allod.cli.terminal import bytes_words, say, write, write_json
 from allod.cli.version import installed_version
-from allod.config import Settings, WorkerSettings, offer
+from allod.config import Settings, offer
 from allod.device import blas
 
 _PARTS = ("mlx", "mlx-lm", "mlx-vlm")
@@ -34,7 +34,7 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
 
 def _look(settings: Settings) -> dict[str, str]:
     try:
-        library = blas.prepare(settings.device, offer, WorkerSettings.of(settings).kernels_folder)
+        library = blas.prepare(settings.device, offer, str(settings.kernels_folder))
         machine = lazy.examine(settings)
     except (ImportError, OSError, ValueError, RuntimeError) as error:
         _end(error)

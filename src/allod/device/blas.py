@@ -10,9 +10,10 @@ import ctypes.util
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
-from allod.device import panels
+from allod.device import kernels, panels
 from allod.device.settings import DeviceSettings
 
 _SONAMES = ("libopenblas.so.0", "libmkl_rt.so.2", "libmkl_rt.so.3", "libblis.so.4")
@@ -69,7 +70,7 @@ def prepare(
         return None
     offer(environment(settings))
     has_panels = settings.panels == "auto" and kernels_folder
-    return preload(settings.blas, Path(kernels_folder) / "cpu" if has_panels else None)
+    return preload(settings.blas, kernels.cpu_folder(kernels_folder) if has_panels else None)
 
 
 def preload(choice: str, panels_folder: Path | None = None) -> str | None:
@@ -117,6 +118,7 @@ def _chosen_core(name: str) -> str | None:
     return told.stdout.strip() if told.returncode == 0 else None
 
 
+@cache
 def abilities() -> frozenset[str]:
     """What the processor can do, in the words of Linux."""
     lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()

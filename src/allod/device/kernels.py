@@ -60,5 +60,10 @@ def environment(settings: DeviceSettings, folder: str) -> Mapping[str, str]:
     if folder and settings.kind in ("auto", "cuda"):
         variables["MLX_PTX_CACHE_DIR"] = str(Path(folder) / version("mlx"))
     if folder and settings.kind in ("auto", "cpu"):
-        variables[_TEMPORARY] = str(Path(folder) / "cpu")
+        variables[_TEMPORARY] = str(cpu_folder(folder))
     return variables
+
+
+def cpu_folder(folder: str) -> Path:
+    """Where what is compiled for the CPU is kept, by MLX and by us."""
+    return Path(folder) / "cpu"

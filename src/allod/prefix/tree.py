@@ -116,13 +116,13 @@ class PrefixTree:
         if root is None:
             return Walk((), 0, 0, is_fork=False, was_lost=False)
         last, agreed = _furthest(root, key)
-        if agreed == len(key):
+        is_within = agreed < last.end
+        if agreed == len(key) or (is_within and agreed - last.start >= self._least_shared):
             return Walk(last.path, agreed, agreed, is_fork=True, was_lost=False)
-        is_part, is_short = agreed < last.end, agreed - last.start < self._least_shared
-        ended = last.parent if is_part and is_short and last.parent else last
-        was_lost = (ended is not last or not is_part) and ended.has_lost(key, self._least_shared)
-        is_fork = is_part or bool(last.begun)
-        return Walk(last.path, agreed, agreed if ended is last else ended.end, is_fork, was_lost)
+        before = last.parent if is_within else last  # what a piece of its own would stand behind
+        assert before is not None
+        was_lost = before.has_lost(key, self._least_shared)
+        return Walk(last.path, agreed, before.end, bool(before.begun), was_lost)
 
     def touch(self, path: Sequence[Node]) -> None:
         """A prompt went this way, and goes on from the last of these nodes."""

@@ -12,6 +12,7 @@ from allod.runner.measured import (
     COLUMNS,
     PAD_ROWS,
     PADDED,
+    PANELS,
     PIECE_ROWS,
     PIECES,
     ROWS_FIRST,
@@ -96,6 +97,8 @@ def choose_unpacked(kinds: Sequence[MeasuredKind], room_bytes: int) -> tuple[int
 def ways_of(timings: Sequence[Timing]) -> Ways:
     """How unpacked weights are multiplied, by rows; empty where rows first is good for all."""
     layout = _layout(timings)
+    if layout == BY_PANELS:
+        return ((_UNBOUNDED, PANELS),)
     found: list[tuple[int, Way]] = [
         (most_rows, way)
         for rows, most_rows in (*SPAN.items(), (PREFILL_ROWS, _UNBOUNDED))

@@ -12,7 +12,7 @@ from typing import Protocol
 import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
-from allod.core.ids import TokenId
+from allod.core.ids import SegmentId, TokenId
 from allod.core.pictures import Digest, Tensor
 from allod.core.step import Shown
 from allod.runner.caches import RowState
@@ -70,19 +70,18 @@ class Reading:
         state: what was read.
         extent: how much that is.
         following: what follows one token more, where that is known.
-        restored: what it was put together of, and how many tokens that was; None for one that began anew.
+        restored: what it was put together of; nothing for one that began anew. See `Restore.parts`.
     """
 
     state: RowState
     extent: Extent = Extent()
     following: Following | None = None
-    restored: tuple[object, int] | None = None
+    restored: tuple[tuple[SegmentId, int], ...] = ()
 
     @property
-    def begun(self) -> object:
+    def begun(self) -> tuple[tuple[SegmentId, int], ...]:
         """What it was put together of, if nothing was read since: states of which that is equal are alike."""
-        parts, length = self.restored or (None, 0)
-        return parts if length == self.extent.length else None
+        return self.restored if sum(used for _, used in self.restored) == self.extent.length else ()
 
     def scores_after(self, token: TokenId) -> mx.array | None:
         """(1, V) scores of what follows this token, if it is known; None where it must be read for that."""

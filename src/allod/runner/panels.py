@@ -44,9 +44,7 @@ def in_panels(weight: mx.array) -> mx.array:
 
 def in_rows(weight: mx.array) -> mx.array:
     """The inverse of `in_panels`."""
-    outputs, inputs = weight.shape
-    panels = weight.reshape(outputs // PANEL_OUTPUTS, inputs, PANEL_OUTPUTS)
-    return panels.swapaxes(1, 2).reshape(outputs, inputs)
+    return _panels_of(weight).swapaxes(1, 2).reshape(*weight.shape)
 
 
 def multiply(inputs: mx.array, weight: mx.array) -> mx.array:
@@ -65,6 +63,10 @@ def multiply(inputs: mx.array, weight: mx.array) -> mx.array:
 
 def rows_of(weight: mx.array, rows: mx.array) -> mx.array:
     """Rows of a weight (N, K) in panels, of these indices: (...) to (..., K)."""
+    return _panels_of(weight)[rows // PANEL_OUTPUTS, :, rows % PANEL_OUTPUTS]
+
+
+def _panels_of(weight: mx.array) -> mx.array:
+    """(N, K) in panels to (N / 32, K, 32)."""
     outputs, inputs = weight.shape
-    panels = weight.reshape(outputs // PANEL_OUTPUTS, inputs, PANEL_OUTPUTS)
-    return panels[rows // PANEL_OUTPUTS, :, rows % PANEL_OUTPUTS]
+    return weight.reshape(outputs // PANEL_OUTPUTS, inputs, PANEL_OUTPUTS)

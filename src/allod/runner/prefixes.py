@@ -142,7 +142,7 @@ class PrefixShelf:
         pieces = [tuple(_cut(each, used) for each in segment.entries) for segment, used in parts]
         caches.fill(state, list(zip(*pieces, strict=True)), extent.length, last.tip or ())
         name, _ = restore.parts[-1]
-        return Reading(state, extent, self._following.get(name), (restore.parts, extent.length))
+        return Reading(state, extent, self._following.get(name), restore.parts)
 
 
 def _in_one(pieces: Sequence[tuple[Entries, ...]]) -> tuple[Entries, ...]:

@@ -97,8 +97,6 @@ def outputs_of_piece(rows: int, outputs: int, inputs: int) -> int:
 
 def way_for(ways: Ways, rows: int) -> Way:
     """The way for so many rows."""
-    if lies_in_panels(ways):
-        return PANELS
     for most_rows, way in ways:
         if rows <= most_rows:
             return way
@@ -127,8 +125,10 @@ class _Laid:
             return panels.in_rows(self.panels)
         return nn.Module.__getattr__(module, key)
 
-    def _multiply(self, x: mx.array) -> mx.array:
-        way = way_for(self._ways, x.size // x.shape[-1])
+    def _way_for(self, x: mx.array) -> Way:
+        return way_for(self._ways, x.size // x.shape[-1])
+
+    def _multiply(self, x: mx.array, way: Way) -> mx.array:
         return multiply(x, self.panels if way == PANELS else self.weight, way)
 
 
@@ -154,9 +154,10 @@ class Product(_Laid, nn.Linear):
 
     def __call__(self, x: mx.array) -> mx.array:
         """Map (..., K) to (..., N)."""
-        if way_for(self._ways, x.size // x.shape[-1]) in _PLAIN:
+        way = self._way_for(x)
+        if way in _PLAIN:
             return nn.Linear.__call__(self, x)
-        product = self._multiply(x)
+        product = self._multiply(x, way)
         return product + self.bias if "bias" in self else product
 
     def parts(self, x: mx.array, cuts: Sequence[int]) -> Sequence[mx.array]:
@@ -166,8 +167,7 @@ class Product(_Laid, nn.Linear):
         they lie, four numbers at a time. Beside each other in memory they take three times as long, which is
         a tenth of a prompt's time.
         """
-        rows, count = x.size // x.shape[-1], len(cuts) + 1
-        way = way_for(self._ways, rows)
+        rows, count, way = x.size // x.shape[-1], len(cuts) + 1, self._way_for(x)
         length, rest = divmod(self.outputs, count)
         is_equal = not rest and list(cuts) == [length * place for place in range(1, count)]
         if is_equal and way == PANELS and length % panels.PANEL_OUTPUTS == 0 and "bias" not in self:
@@ -197,4 +197,4 @@ class TiedProduct(_Laid, nn.Embedding):
 
     def as_linear(self, x: mx.array) -> mx.array:
         """Map (..., K) to (..., V)."""
-        return self._multiply(x)
+        return self._multiply(x, self._way_for(x))

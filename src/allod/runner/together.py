@@ -14,6 +14,7 @@ import mlx.core as mx
 from allod.core.ids import TokenId
 from allod.core.shapes import padded_chunk, rows_together
 from allod.runner import caches, heads
+from allod.runner.caches import RowState
 from allod.runner.network import Network, Reading
 
 _LEAST_FILLED = 7 / 8
@@ -70,17 +71,13 @@ def read(network: Network, parts: Sequence[Part], vocabulary: int, *, pads_chunk
         return
     before = parts[0].reading.extent
     longest = max(len(part.tokens) for part in parts)
-    padded = [[*part.tokens, *[_PADDING_TOKEN] * (longest - len(part.tokens))] for part in parts]
     rows = rows_together(len(parts), padded_chunk(longest)) if pads_chunks else len(parts)
-    padded += [[_PADDING_TOKEN] * longest] * (rows - len(parts))
-    begun = parts[0].reading.begun
-    if begun is not None and all(part.reading.begun == begun for part in parts):
-        state = caches.repeat(parts[0].reading.state, rows, network.make_state())
-    else:
-        states = [part.reading.state for part in parts]
-        state = caches.stack([*states, *states[-1:] * (rows - len(parts))], network.make_state())
+    padding_rows = rows - len(parts)
+    padded = [[*part.tokens, *[_PADDING_TOKEN] * (longest - len(part.tokens))] for part in parts]
+    padded += [[_PADDING_TOKEN] * longest] * padding_rows
+    state = _in_one([part.reading for part in parts], padding_rows, network.make_state())
     if any(part.is_end for part in parts):
-        places = [len(part.tokens) - 1 for part in parts] + [0] * (rows - len(parts))
+        places = [len(part.tokens) - 1 for part in parts] + [0] * padding_rows
         scored = heads.scores(network, mx.array(padded), state, places, vocabulary)
         for row, part in enumerate(parts):
             part.scores = scored[row : row + 1] if part.is_end else None
@@ -91,6 +88,14 @@ def read(network: Network, parts: Sequence[Part], vocabulary: int, *, pads_chunk
         extent = before.more(count)
         part.reading.state = caches.unstack(state, row, longest - count, extent.length, network.make_state())
         part.reading.extent = extent
+
+
+def _in_one(readings: list[Reading], padding_rows: int, empty: RowState) -> RowState:
+    """States of prompts that have read equally much as one, with so many more rows; `empty` becomes it."""
+    first = readings[0]
+    if first.begun and all(reading.begun == first.begun for reading in readings):
+        return caches.repeat(first.state, len(readings) + padding_rows, empty)
+    return caches.stack([reading.state for reading in (*readings, *readings[-1:] * padding_rows)], empty)
 
 
 def _read_alone(network: Network, part: Part, vocabulary: int) -> None:
